@@ -1,0 +1,41 @@
+//! What can go wrong with a model.
+
+use tenon_data::DataError;
+use tenon_plugin::PluginError;
+use tenon_registry::RegistryError;
+use tenon_store::StoreError;
+use tenon_tensor::TensorError;
+
+/// The result of this crate.
+pub type Result<T> = std::result::Result<T, ModelError>;
+
+/// Why a model could not be opened or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The recipe or a constraint failed.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// A tensor operation of the host failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// Rows or text do not fit the recipe.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A blob could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The recipe is not installed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The recipe's outputs are not what its signature promises.
+    #[error("recipe `{plugin}`: {message}")]
+    Contract {
+        /// The recipe.
+        plugin: String,
+        /// What is missing or wrong.
+        message: String,
+    },
+    /// A request that cannot be served by this model.
+    #[error("{0}")]
+    Invalid(String),
+}

@@ -1,0 +1,39 @@
+//! Generation: many sequences side by side over the recipe's cache.
+//!
+//! [`Engine`] is a scheduler's tool: requests are admitted at any time, and every [`Engine::step`] runs
+//! one prefill over the new ones and one decode over all that are running, then chooses the next token
+//! of each. A request is one sequence that is sampled, or several beams.
+
+mod beam;
+mod choose;
+mod engine;
+mod settings;
+
+pub use engine::{Constraint, Engine, Event};
+pub use settings::Settings;
+
+/// Why a sequence ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// A special token that ends it.
+    Stop,
+    /// As long as it may be.
+    Length,
+    /// The constraint said so.
+    Constraint,
+}
+
+/// One generated sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The tokens as text, without special ones.
+    pub text: String,
+    /// Without the token that ended it.
+    pub tokens: Vec<u32>,
+    /// The sum of the tokens' natural-log probabilities, as they were chosen from (after constraint,
+    /// before temperature), the ending token included.
+    pub log_probability: f64,
+    /// Why it ended.
+    pub finish: Finish,
+}

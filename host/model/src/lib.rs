@@ -1,0 +1,21 @@
+//! A model that can be run: a recipe's component, its weights and its tokenizer on one device.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`model`] | opening, building, forward |
+//! | [`bundle`] | from a registered model's manifest |
+//! | [`score`](crate::Model::score) | likelihoods of rows |
+//! | [`generate`] | continuous batching over the cache: sampling, beams, constraints |
+//! | `source` | the same as an evaluator's model handle |
+
+pub mod bundle;
+mod error;
+pub mod generate;
+pub mod model;
+mod predict;
+mod score;
+mod source;
+
+pub use error::{ModelError, Result};
+pub use generate::{Candidate, Engine, Event, Finish, Settings};
+pub use model::Model;

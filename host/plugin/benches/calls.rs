@@ -1,0 +1,166 @@
+//! What the boundary costs: `cargo bench -p tenon-plugin --bench calls`.
+//!
+//! - a tensor operation called by a guest against the same one called natively, paired in one run;
+//! - an instance from the pool, opened and called once;
+//! - a call of an open instance.
+//!
+//! The guest is written by hand in WebAssembly text: what is measured is the host's side, and the
+//! canonical calls are those that the SDK's bindings make too. Set `TENON_BENCH_RECIPE` to a recipe's
+//! component to time opening that one as well.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use support::FORWARD_NOTHING;
+use tenon_plugin::{Component, Engine, EngineOptions, Grants, Recipe};
+use tenon_tensor::{
+    Device, Tensor,
+    nn::{Pass, Scope, Stage},
+    params::Params,
+};
+
+/// Operations in one call.
+const OPERATIONS: u32 = 100_000;
+/// Rounds; the fastest of each side counts, because other processes only ever add time.
+const ROUNDS: usize = 15;
+
+fn main() {
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    operations(&engine);
+    opening(
+        "a recipe written by hand",
+        &engine.load(&support::recipe(FORWARD_NOTHING, "")).unwrap(),
+    );
+    calls(&engine);
+    if let Some(path) = std::env::var_os("TENON_BENCH_RECIPE") {
+        let start = Instant::now();
+        let component = engine.load(&std::fs::read(path).unwrap()).unwrap();
+        println!(
+            "{:<58} {:>10.1} ms",
+            "load (compile)",
+            start.elapsed().as_secs_f64() * 1e3
+        );
+        opening(&component.description().name.clone(), &component);
+    }
+}
+
+fn fastest(mut run: impl FnMut()) -> Duration {
+    (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed()
+        })
+        .min()
+        .unwrap()
+}
+
+struct World {
+    params: Params,
+    pass: Pass,
+}
+
+impl World {
+    fn new() -> Self {
+        let device = Device::cpu();
+        Self {
+            params: Params::new(&device, 0),
+            pass: Pass::new(Stage::Evaluate, Vec::new(), 0, &device).unwrap(),
+        }
+    }
+
+    fn forward(&self, recipe: &mut Recipe, inputs: Vec<(String, Tensor)>) {
+        recipe
+            .forward(&Scope::root(&self.params, None), &self.pass, inputs)
+            .unwrap();
+    }
+}
+
+/// One operation and the drop of its result.
+fn operations(engine: &Engine) {
+    let forward = format!(
+        r#"(local $x i32) (local $left i32)
+        (local.set $x (i32.load offset=8 (local.get 3)))
+        (local.set $left (i32.const {OPERATIONS}))
+        (loop $again
+          (call $"tensor.add-scalar" (local.get $x) (f64.const 1) (i32.const 768))
+          (if (i32.load8_u (i32.const 768)) (then unreachable))
+          (call $"drop-tensor" (i32.load (i32.const 772)))
+          (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        (call $"drop-tensor" (local.get $x))
+        {FORWARD_NOTHING}"#
+    );
+    let component = engine.load(&support::recipe(&forward, "")).unwrap();
+    let mut recipe = Recipe::open(&component, &json!({}), 0, Grants::default()).unwrap();
+    let world = World::new();
+    let x = Tensor::from_f32(&[8], &[1.0; 8], &Device::cpu()).unwrap();
+    let (mut through, mut native) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        world.forward(&mut recipe, vec![("x".into(), x.clone())]);
+        through = through.min(start.elapsed());
+        let start = Instant::now();
+        for _ in 0..OPERATIONS {
+            drop(black_box(black_box(&x).add_scalar(1.0).unwrap()));
+        }
+        native = native.min(start.elapsed());
+    }
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(OPERATIONS);
+    println!(
+        "{:<58} {:>10.3} µs",
+        "add_scalar([8]) and drop, native",
+        each(native)
+    );
+    println!(
+        "{:<58} {:>10.3} µs",
+        "add_scalar([8]) and drop, through WebAssembly",
+        each(through)
+    );
+    println!(
+        "{:<58} {:>10.3} µs (at most 0.3)",
+        "overhead of an operation",
+        each(through) - each(native)
+    );
+}
+
+/// A fresh instance from the pool: opened, called once, closed.
+fn opening(name: &str, component: &Component) {
+    const TIMES: u32 = 200;
+    let per = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(TIMES);
+    let time = fastest(|| {
+        for _ in 0..TIMES {
+            let mut recipe = Recipe::open(component, &json!({}), 8, Grants::default()).unwrap();
+            black_box(recipe.parameter_groups().unwrap());
+        }
+    });
+    println!(
+        "{:<58} {:>10.2} µs (at most 20)",
+        format!("instantiate, open, call, close: {name}"),
+        per(time)
+    );
+}
+
+/// A call of an open instance that does nothing.
+fn calls(engine: &Engine) {
+    const TIMES: u32 = 2000;
+    let component = engine.load(&support::recipe(FORWARD_NOTHING, "")).unwrap();
+    let mut recipe = Recipe::open(&component, &json!({}), 0, Grants::default()).unwrap();
+    let world = World::new();
+    let time = fastest(|| {
+        for _ in 0..TIMES {
+            world.forward(&mut recipe, Vec::new());
+        }
+    });
+    println!(
+        "{:<58} {:>10.3} µs",
+        "an empty forward",
+        time.as_secs_f64() * 1e6 / f64::from(TIMES)
+    );
+}

@@ -1,0 +1,143 @@
+//! Writing a blob: temporary file, fsync, rename, fsync of the folder, then its record.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+
+use sha2::Digest as _;
+use tempfile::NamedTempFile;
+
+use super::{BlobInfo, Blobs, Digest, Stamp, now_ms};
+use crate::error::StoreError;
+use crate::folder::sync_folder;
+
+/// The free space is looked at again after this many bytes.
+const CHECK_EVERY: u64 = 8 << 20;
+
+/// Collects the bytes of one blob. Nothing is visible before [`BlobWriter::finish`].
+pub struct BlobWriter {
+    blobs: Blobs,
+    out: BufWriter<Hashing>,
+}
+
+struct Hashing {
+    file: NamedTempFile,
+    blobs: Blobs,
+    blake3: blake3::Hasher,
+    sha256: sha2::Sha256,
+    size: u64,
+    unchecked: u64,
+}
+
+impl BlobWriter {
+    pub(super) fn new(blobs: Blobs) -> Result<Self, StoreError> {
+        let tmp = blobs.tmp();
+        let file =
+            NamedTempFile::new_in(&tmp).map_err(|e| StoreError::io("create a file in", &tmp, e))?;
+        let hashing = Hashing {
+            file,
+            blobs: blobs.clone(),
+            blake3: blake3::Hasher::new(),
+            sha256: sha2::Sha256::new(),
+            size: 0,
+            unchecked: 0,
+        };
+        Ok(Self {
+            blobs,
+            out: BufWriter::with_capacity(256 << 10, hashing),
+        })
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.out.get_ref().size + self.out.buffer().len() as u64
+    }
+
+    /// Makes the blob durable and returns its address. A damaged file of the same address is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::ReadOnly`], what the disk says; nothing is left
+    /// behind.
+    pub fn finish(self) -> Result<Digest, StoreError> {
+        let Self { blobs, out } = self;
+        let hashing = out
+            .into_inner()
+            .map_err(|e| StoreError::io("write", blobs.tmp(), e.into_error()))?;
+        let digest = Digest::from(hashing.blake3.finalize());
+        let sha256 = hex(&hashing.sha256.finalize());
+        let size = hashing.size;
+        let path = blobs.path(&digest);
+        let fail = |action, error| StoreError::io(action, &path, error);
+
+        hashing
+            .file
+            .as_file()
+            .sync_all()
+            .map_err(|e| fail("sync", e))?;
+        let folder = blobs.folder();
+        let shard = folder.join(&digest.hex()[..2]);
+        if !shard.is_dir() {
+            fs::create_dir_all(&shard).map_err(|e| fail("create the folder of", e))?;
+            sync_folder(&folder)?;
+            sync_folder(blobs.store.root())?;
+        }
+        let _guard = blobs.shared().removal.read();
+        let file = hashing
+            .file
+            .persist(&path)
+            .map_err(|e| fail("replace", e.error))?;
+        sync_folder(&shard)?;
+        let info = BlobInfo {
+            size,
+            sha256,
+            put_ms: now_ms(),
+        };
+        blobs.table().put(&digest.hex(), &info)?;
+        blobs.remember(digest, &file);
+        Ok(digest)
+    }
+}
+
+impl Blobs {
+    /// We hashed these very bytes while writing them: no need to read them back.
+    fn remember(&self, digest: Digest, file: &File) {
+        if let Ok(stamp) = Stamp::of(file) {
+            self.shared().verified.lock().insert(digest, stamp);
+        }
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unchecked >= CHECK_EVERY {
+            self.unchecked = 0;
+            let room = self.blobs.store.space().admit(CHECK_EVERY);
+            room.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))?;
+        }
+        let count = self.file.write(bytes)?;
+        self.blake3.update(&bytes[..count]);
+        self.sha256.update(&bytes[..count]);
+        self.size += count as u64;
+        self.unchecked += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,99 @@
+//! Attention with an explicit bias.
+
+use super::common::broadcast;
+use crate::{Tensor, TensorError};
+
+const WHAT: &str = "scaled_dot_product_attention";
+
+impl Tensor {
+    /// softmax(q·kᵀ·scale + bias)·v: self is q [batch, tokens, heads, head-dim]; k, v [batch, keys,
+    /// kv-heads, head-dim], where kv-heads divides heads; `bias` broadcasts to [batch, heads, tokens,
+    /// keys]. `scale` is 1/√head-dim if not given.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` unless the shapes fit; `InvalidArgument` unless all are floating-point, of one
+    /// type and device.
+    pub fn scaled_dot_product_attention(
+        &self,
+        k: &Tensor,
+        v: &Tensor,
+        bias: Option<&Tensor>,
+        scale: Option<f32>,
+    ) -> Result<Tensor, TensorError> {
+        self.need_float(WHAT)?;
+        for other in [Some(k), Some(v), bias].into_iter().flatten() {
+            self.need_same(WHAT, other)?;
+        }
+        let mismatch = |why: &str| {
+            TensorError::ShapeMismatch(format!(
+                "{WHAT}: q {:?}, k {:?}, v {:?}: {why}",
+                self.shape(),
+                k.shape(),
+                v.shape()
+            ))
+        };
+        let (&[batch, tokens, heads, dim], &[kb, keys, kv_heads, kd]) = (self.shape(), k.shape())
+        else {
+            return Err(mismatch("[batch, tokens, heads, head-dim] is needed"));
+        };
+        if (kb, kd) != (batch, dim) || v.shape() != k.shape() {
+            return Err(mismatch(
+                "batch and head-dim must be equal, and k and v of one shape",
+            ));
+        }
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return Err(mismatch("the key heads must divide the query heads"));
+        }
+        if let Some(bias) = bias {
+            let full = [batch, heads, tokens, keys];
+            if bias.rank() > 4 || *broadcast(WHAT, bias.shape(), &full)? != full {
+                return Err(TensorError::ShapeMismatch(format!(
+                    "{WHAT}: the bias {:?} does not broadcast to [batch, heads, tokens, keys] = \
+                     {full:?}",
+                    bias.shape()
+                )));
+            }
+        }
+        let scale = scale.unwrap_or_else(|| 1.0 / (dim.max(1) as f32).sqrt());
+        if self.numel() == 0 || keys == 0 {
+            return Tensor::zeros(self.shape(), self.dtype(), &self.device());
+        }
+        if let Some(out) = super::host_attention::attention(self, k, v, bias, scale)? {
+            return Ok(out);
+        }
+        composed(self, k, v, bias, scale)
+    }
+}
+
+/// By recorded operations, which also give the bias its gradient.
+fn composed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    bias: Option<&Tensor>,
+    scale: f32,
+) -> Result<Tensor, TensorError> {
+    let heads = q.shape()[2];
+    let heads_first = |x: &Tensor| x.permute(&[0, 2, 1, 3]);
+    let k = repeated(&heads_first(k)?, heads)?;
+    let v = repeated(&heads_first(v)?, heads)?;
+    // The scale goes to q, which is smaller than the scores.
+    let q = heads_first(q)?.mul_scalar(f64::from(scale))?;
+    let mut scores = q.matmul(&k.transpose(-1, -2)?)?;
+    if let Some(bias) = bias {
+        scores = scores.add(bias)?;
+    }
+    heads_first(&scores.softmax(-1)?.matmul(&v)?)
+}
+
+/// [batch, kv-heads, keys, dim] → [batch, heads, keys, dim]: each key head serves a group of heads.
+fn repeated(x: &Tensor, heads: usize) -> Result<Tensor, TensorError> {
+    let [batch, kv_heads, keys, dim] = [0, 1, 2, 3].map(|axis| x.shape()[axis] as i64);
+    let group = heads as i64 / kv_heads;
+    if group == 1 {
+        return Ok(x.clone());
+    }
+    x.unsqueeze(2)?
+        .expand(&[batch, kv_heads, group, keys, dim])?
+        .reshape(&[batch, heads as i64, keys, dim])
+}

@@ -1,0 +1,18 @@
+//! Optimisers, learning-rate schedules, clipping and accumulation of gradients.
+
+mod accumulate;
+mod config;
+mod device;
+mod groups;
+mod host;
+mod optimizer;
+mod schedule;
+
+pub use accumulate::{Accumulator, clip_factor, clip_grad_norm, grad_norm};
+pub use config::{AdamW, OptimizerConfig, Sgd};
+pub use groups::ParameterGroup;
+pub use optimizer::{Optimizer, OptimizerState};
+pub use schedule::{Schedule, ScheduleKind};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,483 @@
+//! The parameters and buffers of a model, by name.
+
+mod file;
+mod init;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use regex::Regex;
+
+pub use file::{SafetensorsFile, save_safetensors, write_safetensors};
+pub(crate) use init::Fans;
+pub use init::Init;
+
+use crate::{DType, Device, Tensor, TensorError, dims::Dims, raw};
+
+/// What a named value is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// Trained.
+    Param,
+    /// Kept with the weights, but not trained (running statistics).
+    Buffer,
+}
+
+/// What happens when a recipe asks for a parameter that does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissing {
+    /// It is initialised from the seed and its name.
+    #[default]
+    Init,
+    /// The recipe's call fails: for serving, where random weights would be served as if trained.
+    Error,
+}
+
+/// What a weights file had and what the model needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Names that were taken over.
+    pub loaded: Vec<String>,
+    /// Names of the model that the file lacks.
+    pub missing: Vec<String>,
+    /// Names of the file that the model lacks, or that are not floating-point.
+    pub unexpected: Vec<String>,
+    /// Names whose shapes differ; they keep their old values.
+    pub mismatched: Vec<Mismatch>,
+}
+
+/// A parameter whose shape in a file is not the model's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The parameter.
+    pub name: String,
+    /// The model's shape.
+    pub expected: Vec<usize>,
+    /// The file's shape.
+    pub found: Vec<usize>,
+}
+
+impl LoadReport {
+    /// Whether the file was exactly what the model needs.
+    pub fn is_exact(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// An error that lists what did not fit, for those who need an exact match.
+    ///
+    /// # Errors
+    /// `InvalidArgument` unless [`Self::is_exact`].
+    pub fn require_exact(&self) -> Result<(), TensorError> {
+        if self.is_exact() {
+            return Ok(());
+        }
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            parts.push(format!("missing in the file: {}", list(&self.missing)));
+        }
+        if !self.unexpected.is_empty() {
+            parts.push(format!("not in the model: {}", list(&self.unexpected)));
+        }
+        if !self.mismatched.is_empty() {
+            let shapes: Vec<String> = self
+                .mismatched
+                .iter()
+                .map(|m| {
+                    format!(
+                        "{} (the model has {:?}, the file {:?})",
+                        m.name, m.expected, m.found
+                    )
+                })
+                .collect();
+            parts.push(format!("other shapes: {}", list(&shapes)));
+        }
+        Err(TensorError::InvalidArgument(format!(
+            "the weights do not fit the model; {}",
+            parts.join("; ")
+        )))
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+struct Entry {
+    value: Tensor,
+    kind: ParamKind,
+    /// Whether a recipe has asked for it. Values from a file wait until one does.
+    claimed: bool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<String, Entry>,
+    frozen: Vec<Regex>,
+    on_missing: OnMissing,
+}
+
+struct Inner {
+    device: Device,
+    seed: u64,
+    state: RwLock<State>,
+}
+
+/// The parameters and buffers of one model: float32 on one device, under the names of the
+/// architecture's public checkpoints. A clone is another handle to the same values.
+#[derive(Clone)]
+pub struct Params(Arc<Inner>);
+
+impl std::fmt::Debug for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Params")
+            .field("device", &self.0.device)
+            .field("names", &self.count())
+            .finish()
+    }
+}
+
+impl Params {
+    /// No parameters yet; those that recipes ask for are initialised from `seed` and their names.
+    pub fn new(device: &Device, seed: u64) -> Self {
+        Self(Arc::new(Inner {
+            device: device.clone(),
+            seed,
+            state: RwLock::default(),
+        }))
+    }
+
+    /// Where the values live.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// What new parameters are initialised from, besides their names.
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// Sets what happens when a recipe asks for a parameter that does not exist.
+    pub fn set_on_missing(&self, policy: OnMissing) {
+        self.0.state.write().on_missing = policy;
+    }
+
+    /// The value of a parameter or buffer.
+    pub fn get(&self, name: &str) -> Option<Tensor> {
+        self.0
+            .state
+            .read()
+            .entries
+            .get(name)
+            .map(|entry| entry.value.clone())
+    }
+
+    /// What a name is for.
+    pub fn kind(&self, name: &str) -> Option<ParamKind> {
+        self.0
+            .state
+            .read()
+            .entries
+            .get(name)
+            .map(|entry| entry.kind)
+    }
+
+    /// Replaces a value, or adds a new parameter.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` when the parameter has another shape; `InvalidArgument` when the value is not
+    /// float32 or lives on another device.
+    pub fn set(&self, name: &str, value: Tensor) -> Result<(), TensorError> {
+        if value.dtype() != DType::F32 || value.device() != self.0.device {
+            return Err(TensorError::InvalidArgument(format!(
+                "parameter `{name}`: the value is {} on {}, but parameters are float32 on {}",
+                value.dtype().name(),
+                value.device(),
+                self.0.device
+            )));
+        }
+        let value = value.detach()?;
+        let mut state = self.0.state.write();
+        match state.entries.get_mut(name) {
+            Some(entry) => {
+                check_shape(name, value.shape(), entry.value.shape())?;
+                entry.value = value;
+            }
+            None => {
+                state.entries.insert(
+                    name.to_owned(),
+                    Entry {
+                        value,
+                        kind: ParamKind::Param,
+                        claimed: false,
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a value where it is, so that an optimiser may reuse its memory. Nobody sees the
+    /// values while it works.
+    pub(crate) fn modify(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Tensor) -> Result<(), TensorError>,
+    ) -> Result<(), TensorError> {
+        match self.0.state.write().entries.get_mut(name) {
+            Some(entry) => change(&mut entry.value),
+            None => Ok(()),
+        }
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.0.state.read().entries.keys().cloned().collect()
+    }
+
+    /// How many parameters and buffers there are.
+    pub fn count(&self) -> usize {
+        self.0.state.read().entries.len()
+    }
+
+    /// Numbers in all parameters (not buffers).
+    pub fn total_elements(&self) -> usize {
+        self.0
+            .state
+            .read()
+            .entries
+            .values()
+            .filter(|entry| entry.kind == ParamKind::Param)
+            .map(|entry| entry.value.numel())
+            .sum()
+    }
+
+    /// Names that no recipe has asked for: what a loaded file had too much.
+    pub fn unclaimed(&self) -> Vec<String> {
+        self.0
+            .state
+            .read()
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.claimed)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Forgets the values that no recipe has asked for; gives their names.
+    pub fn drop_unclaimed(&self) -> Vec<String> {
+        let names = self.unclaimed();
+        let mut state = self.0.state.write();
+        for name in &names {
+            state.entries.remove(name);
+        }
+        names
+    }
+
+    /// From now on, parameters whose names match are not trained.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `pattern` is not a regular expression.
+    pub fn freeze(&self, pattern: &str) -> Result<(), TensorError> {
+        let pattern = Regex::new(pattern).map_err(|error| {
+            TensorError::InvalidArgument(format!(
+                "freeze: `{pattern}` is not a regular expression: {error}"
+            ))
+        })?;
+        self.0.state.write().frozen.push(pattern);
+        Ok(())
+    }
+
+    /// All parameters are trained again.
+    pub fn unfreeze(&self) {
+        self.0.state.write().frozen.clear();
+    }
+
+    /// Whether this is a parameter that is trained.
+    pub fn trainable(&self, name: &str) -> bool {
+        let state = self.0.state.read();
+        state
+            .entries
+            .get(name)
+            .is_some_and(|entry| entry.kind == ParamKind::Param)
+            && !state.frozen.iter().any(|pattern| pattern.is_match(name))
+    }
+
+    /// The value that a recipe asks for; made if it does not exist yet.
+    pub(crate) fn obtain(
+        &self,
+        name: &str,
+        kind: ParamKind,
+        shape: &[usize],
+        init: Init,
+        fans: Option<Fans>,
+    ) -> Result<Tensor, TensorError> {
+        let mut state = self.0.state.write();
+        if let Some(entry) = state.entries.get_mut(name) {
+            check_shape(name, shape, entry.value.shape())?;
+            if !entry.claimed {
+                (entry.kind, entry.claimed) = (kind, true);
+            } else if entry.kind != kind {
+                return Err(TensorError::InvalidArgument(format!(
+                    "`{name}` is used both as a parameter and as a buffer; give them different names"
+                )));
+            }
+            return Ok(entry.value.clone());
+        }
+        if state.on_missing == OnMissing::Error {
+            let others: Vec<String> = state
+                .entries
+                .iter()
+                .filter(|(_, entry)| !entry.claimed)
+                .map(|(name, _)| name.clone())
+                .collect();
+            let hint = if others.is_empty() {
+                "all its other weights are in use".to_owned()
+            } else {
+                format!("weights that nobody has asked for: {}", list(&others))
+            };
+            return Err(TensorError::InvalidArgument(format!(
+                "the model's weights have no `{name}` of shape {shape:?}; {hint}. \
+                 Check that recipe and configuration are those of the training run"
+            )));
+        }
+        let values = init.values(self.0.seed, name, shape, fans)?;
+        let value = self.from_vec(shape, values)?;
+        state.entries.insert(
+            name.to_owned(),
+            Entry {
+                value: value.clone(),
+                kind,
+                claimed: true,
+            },
+        );
+        Ok(value)
+    }
+
+    /// A value of these numbers; on the processor they are not copied.
+    fn from_vec(&self, shape: &[usize], values: Vec<f32>) -> Result<Tensor, TensorError> {
+        match Dims::from_slice(shape) {
+            Some(dims) if self.0.device.is_cpu() && dims.numel() == values.len() => {
+                Ok(raw::from_vec(&dims, values))
+            }
+            _ => Tensor::from_f32(shape, &values, &self.0.device),
+        }
+    }
+
+    /// Reads weights (float32, float16, bfloat16 or float64; kept as float32). Where a model is
+    /// there already, its parameters are replaced and others reported as unexpected; else all are
+    /// kept until a recipe asks for them. Nothing changes when an error is returned.
+    ///
+    /// # Errors
+    /// `Failed` with the path when the file cannot be read.
+    pub fn load_safetensors(&self, path: &Path) -> Result<LoadReport, TensorError> {
+        let file = SafetensorsFile::open(path)?;
+        let mut report = LoadReport::default();
+        let mut values = Vec::new();
+        let expected: BTreeMap<String, (Vec<usize>, bool)> = {
+            let state = self.0.state.read();
+            let shape = |entry: &Entry| (entry.value.shape().to_vec(), entry.claimed);
+            state
+                .entries
+                .iter()
+                .map(|(name, entry)| (name.clone(), shape(entry)))
+                .collect()
+        };
+        let built = expected.values().any(|(_, claimed)| *claimed);
+        let mut seen = BTreeSet::new();
+        file.for_each_f32(|name, found, data| {
+            seen.insert(name.to_owned());
+            match (data, expected.get(name)) {
+                (Some(_), Some((shape, true))) if shape != found => {
+                    report.mismatched.push(Mismatch {
+                        name: name.to_owned(),
+                        expected: shape.clone(),
+                        found: found.to_vec(),
+                    });
+                }
+                (Some(data), known) if known.is_some() || !built => {
+                    let value = self.from_vec(found, data)?;
+                    values.push((name.to_owned(), value));
+                }
+                _ => report.unexpected.push(name.to_owned()),
+            }
+            Ok(())
+        })?;
+        report.missing = expected
+            .into_iter()
+            .filter(|(name, (_, claimed))| *claimed && !seen.contains(name))
+            .map(|(name, _)| name)
+            .collect();
+        let mut state = self.0.state.write();
+        for (name, value) in values {
+            report.loaded.push(name.clone());
+            let (kind, claimed) = state
+                .entries
+                .get(&name)
+                .map_or((ParamKind::Param, false), |old| (old.kind, old.claimed));
+            let entry = Entry {
+                value,
+                kind,
+                claimed,
+            };
+            state.entries.insert(name, entry);
+        }
+        Ok(report)
+    }
+
+    /// Writes all values and `metadata` to a safetensors file that loads back bit for bit. The file
+    /// appears at once and whole: see [`save_safetensors`].
+    ///
+    /// # Errors
+    /// `Failed` with the path when the disk refuses.
+    pub fn save_safetensors(
+        &self,
+        path: &Path,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), TensorError> {
+        save_safetensors(path, &self.entries(), metadata)
+    }
+
+    /// The bytes of the file that [`Self::save_safetensors`] writes.
+    ///
+    /// # Errors
+    /// As reading a value from the device.
+    pub fn to_bytes(&self, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, TensorError> {
+        let mut bytes = Vec::new();
+        write_safetensors(&mut bytes, &self.entries(), metadata)?;
+        Ok(bytes)
+    }
+
+    /// All names and values, sorted by name.
+    pub fn entries(&self) -> Vec<(String, Tensor)> {
+        self.0
+            .state
+            .read()
+            .entries
+            .iter()
+            .map(|(name, entry)| (name.clone(), entry.value.clone()))
+            .collect()
+    }
+}
+
+fn check_shape(name: &str, asked: &[usize], has: &[usize]) -> Result<(), TensorError> {
+    if asked == has {
+        return Ok(());
+    }
+    Err(TensorError::ShapeMismatch(format!(
+        "parameter `{name}` has the shape {has:?}, but {asked:?} is asked for; \
+         check the configuration, or give the second parameter a name of its own"
+    )))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,538 @@
+//! Gradients by a tape: every operation on a tracked tensor appends a node with what its backward
+//! needs, and [`Tape::backward`] runs the nodes in reverse. The tape owns all it keeps: when its
+//! last handle goes or it is closed, everything is freed, whatever the tensors' owners hold.
+
+mod memory;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use self::memory::Held;
+use crate::{DType, Tensor, TensorError, dims::Dims};
+
+/// Stands for a parent that is not tracked.
+const UNTRACKED: u32 = u32::MAX;
+
+/// The first operation that gave NaN, or infinity where none of its inputs was infinite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NonFinite {
+    /// The operation.
+    pub operation: &'static str,
+    /// Its number among those recorded, from 0; leaves count.
+    pub index: usize,
+    /// Whether it happened while its gradient was computed.
+    pub backward: bool,
+}
+
+impl fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.backward {
+            "the gradient of "
+        } else {
+            ""
+        };
+        write!(f, "{what}`{}` (operation {})", self.operation, self.index)
+    }
+}
+
+/// What a node's backward gets.
+pub(crate) struct Backward<'a> {
+    /// The tensors that were saved, in their order.
+    pub saved: Vec<Tensor>,
+    /// The gradient of the operation's output.
+    pub grad: Tensor,
+    parents: &'a [u32],
+}
+
+impl Backward<'_> {
+    /// Whether the gradient of the `index`-th input is needed.
+    pub fn wants(&self, index: usize) -> bool {
+        self.parents
+            .get(index)
+            .is_some_and(|parent| *parent != UNTRACKED)
+    }
+
+    /// The gradient of the `index`-th input, computed only if it is needed.
+    pub fn when(
+        &self,
+        index: usize,
+        make: impl FnOnce() -> Result<Tensor, TensorError>,
+    ) -> Result<Option<Tensor>, TensorError> {
+        self.wants(index).then(make).transpose()
+    }
+}
+
+/// The gradients of an operation's inputs, in their order; nothing for those not needed.
+pub(crate) type InputGradients = Vec<Option<Tensor>>;
+
+type Run = Box<dyn FnOnce(Backward<'_>) -> Result<InputGradients, TensorError> + Send>;
+
+enum Step {
+    Leaf,
+    Operation(Run),
+    /// Its backward has run.
+    Spent,
+}
+
+struct Node {
+    name: &'static str,
+    shape: Dims,
+    dtype: DType,
+    parents: SmallVec<[u32; 4]>,
+    saved: Vec<Tensor>,
+    step: Step,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: Vec<Node>,
+    held: Held,
+    closed: bool,
+    non_finite: Option<NonFinite>,
+}
+
+/// What the handles of a tape and its tensors share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    trace: AtomicBool,
+}
+
+impl Shared {
+    fn close(&self) {
+        let (nodes, held) = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            (
+                std::mem::take(&mut state.nodes),
+                std::mem::take(&mut state.held),
+            )
+        };
+        // Outside the lock: freeing may take its time.
+        drop((nodes, held));
+    }
+}
+
+/// Closes the tape when the last handle goes.
+#[derive(Default)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A tensor's place on a tape.
+#[derive(Clone)]
+pub(crate) struct NodeRef {
+    tape: Arc<Shared>,
+    index: u32,
+}
+
+/// Records operations on its leaves and gives their gradients. A clone is another handle. When the
+/// last handle goes, everything recorded is freed, even while tracked tensors live on; operations on
+/// those fail from then on, reading them does not.
+#[derive(Clone, Default)]
+pub struct Tape(Arc<Owner>);
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared().state.lock();
+        f.debug_struct("Tape")
+            .field("operations", &state.nodes.len())
+            .field("saved_bytes", &state.held.bytes())
+            .field("closed", &state.closed)
+            .finish()
+    }
+}
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+
+    /// A handle to the tensor's value whose gradient [`Self::backward`] will give.
+    ///
+    /// # Errors
+    /// `InvalidArgument` unless the tensor is floating-point, and on a closed tape.
+    pub fn leaf(&self, tensor: &Tensor) -> Result<Tensor, TensorError> {
+        if !tensor.dtype().is_float() {
+            return Err(TensorError::InvalidArgument(format!(
+                "leaf: only floating-point tensors have gradients, not {}",
+                tensor.dtype()
+            )));
+        }
+        let node = Node {
+            name: "leaf",
+            shape: tensor.dims(),
+            dtype: tensor.dtype(),
+            parents: SmallVec::new(),
+            saved: Vec::new(),
+            step: Step::Leaf,
+        };
+        let index = push(self.shared(), node)?;
+        Ok(tensor.with_node(Some(NodeRef {
+            tape: self.shared().clone(),
+            index,
+        })))
+    }
+
+    /// The gradients of `loss`, a tensor with one element, with respect to the leaves that it
+    /// depends on. What the backward pass needed is freed as it goes, so each operation can be run
+    /// backwards once.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the loss is not of this tape, has more than one element, or was used
+    /// already; the error of an operation with its name.
+    pub fn backward(&self, loss: &Tensor) -> Result<Gradients, TensorError> {
+        let shared = self.shared();
+        let invalid = |text: String| TensorError::InvalidArgument(format!("backward: {text}"));
+        let node = loss
+            .node()
+            .filter(|node| Arc::ptr_eq(&node.tape, shared))
+            .ok_or_else(|| {
+                invalid(
+                    "the loss does not depend on a leaf of this tape; make leaves with `leaf`"
+                        .into(),
+                )
+            })?;
+        if loss.numel() != 1 {
+            return Err(invalid(format!(
+                "the loss has the shape {:?}, but a single number is needed; use sum or mean",
+                loss.shape()
+            )));
+        }
+        let seed = Tensor::ones(loss.shape(), loss.dtype(), &loss.device())?;
+        let last = node.index as usize;
+        let mut pending: Vec<Option<Tensor>> = Vec::new();
+        pending.resize_with(last + 1, || None);
+        pending[last] = Some(seed);
+        let mut leaves = HashMap::new();
+        for index in (0..=last).rev() {
+            let Some(grad) = pending[index].take() else {
+                continue;
+            };
+            let Some(step) = self.take_step(index)? else {
+                leaves.insert(index as u32, grad);
+                continue;
+            };
+            let (name, parents, saved, run) = step;
+            let context = Backward {
+                saved,
+                grad,
+                parents: &parents,
+            };
+            let gradients = run(context).map_err(|error| named(name, error))?;
+            for (parent, gradient) in parents.iter().zip(gradients) {
+                if let (false, Some(gradient)) = (*parent == UNTRACKED, gradient) {
+                    self.check(name, *parent, &gradient, index)?;
+                    let slot = &mut pending[*parent as usize];
+                    *slot = Some(match slot.take() {
+                        Some(sum) => sum.accumulate(gradient)?,
+                        None => gradient,
+                    });
+                }
+            }
+        }
+        Ok(Gradients {
+            tape: shared.clone(),
+            leaves,
+        })
+    }
+
+    /// What the node at `index` keeps, or nothing for a leaf. Its memory is no longer the tape's.
+    #[allow(clippy::type_complexity)]
+    fn take_step(
+        &self,
+        index: usize,
+    ) -> Result<Option<(&'static str, SmallVec<[u32; 4]>, Vec<Tensor>, Run)>, TensorError> {
+        let mut state = self.shared().state.lock();
+        let state = &mut *state;
+        let Some(node) = state.nodes.get_mut(index) else {
+            return Err(closed("backward"));
+        };
+        if matches!(node.step, Step::Leaf) {
+            return Ok(None);
+        }
+        match std::mem::replace(&mut node.step, Step::Spent) {
+            Step::Operation(run) => {
+                let saved = std::mem::take(&mut node.saved);
+                saved.iter().for_each(|tensor| state.held.remove(tensor));
+                Ok(Some((
+                    node.name,
+                    std::mem::take(&mut node.parents),
+                    saved,
+                    run,
+                )))
+            }
+            _ => Err(TensorError::InvalidArgument(format!(
+                "backward: `{}` was run backwards already; record the forward pass again",
+                node.name
+            ))),
+        }
+    }
+
+    /// A gradient must look like the value that it belongs to.
+    fn check(
+        &self,
+        name: &'static str,
+        parent: u32,
+        gradient: &Tensor,
+        index: usize,
+    ) -> Result<(), TensorError> {
+        {
+            let state = self.shared().state.lock();
+            let node = state
+                .nodes
+                .get(parent as usize)
+                .ok_or_else(|| closed("backward"))?;
+            if *gradient.shape() != *node.shape || gradient.dtype() != node.dtype {
+                return Err(TensorError::Failed(format!(
+                    "backward of {name}: a gradient is {:?} {}, but `{}` gave {:?} {}",
+                    gradient.shape(),
+                    gradient.dtype(),
+                    node.name,
+                    node.shape,
+                    node.dtype
+                )));
+            }
+        }
+        if self.shared().trace.load(Ordering::Relaxed) {
+            let (nan, infinite) = gradient.non_finite_kinds()?;
+            note(self.shared(), nan || infinite, name, index, true);
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that the tape keeps for the backward pass. Memory that several operations
+    /// need is counted once; parameters that an operation needs again are included.
+    pub fn saved_bytes(&self) -> usize {
+        self.shared().state.lock().held.bytes()
+    }
+
+    /// Operations and leaves recorded.
+    pub fn len(&self) -> usize {
+        self.shared().state.lock().nodes.len()
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Frees everything that the tape keeps, even while tracked tensors live on; operations on those
+    /// fail from then on.
+    pub fn close(&self) {
+        self.shared().close();
+    }
+
+    /// From now on looks at every output and gradient for NaN and infinity; see
+    /// [`Self::non_finite`]. This waits for the device after every operation: for finding a fault,
+    /// not for every step.
+    pub fn trace_non_finite(&self, on: bool) {
+        self.shared().trace.store(on, Ordering::Relaxed);
+    }
+
+    /// The first recorded operation whose output was not finite, since tracing was turned on.
+    /// Infinities that are put in on purpose, as in masks, do not count.
+    pub fn non_finite(&self) -> Option<NonFinite> {
+        self.shared().state.lock().non_finite.clone()
+    }
+}
+
+/// Appends a node and gives its number.
+fn push(tape: &Arc<Shared>, node: Node) -> Result<u32, TensorError> {
+    let mut state = tape.state.lock();
+    if state.closed {
+        return Err(closed(node.name));
+    }
+    let index = u32::try_from(state.nodes.len())
+        .ok()
+        .filter(|index| *index != UNTRACKED);
+    let index = index.ok_or_else(|| {
+        TensorError::OutOfQuota(format!(
+            "{}: the tape has no room for more operations",
+            node.name
+        ))
+    })?;
+    let State { nodes, held, .. } = &mut *state;
+    node.saved.iter().for_each(|tensor| held.add(tensor));
+    nodes.push(node);
+    Ok(index)
+}
+
+#[cold]
+fn closed(what: &str) -> TensorError {
+    TensorError::InvalidArgument(format!(
+        "{what}: the tape of this tensor is closed; its value can be read, and used after `detach`"
+    ))
+}
+
+#[cold]
+fn named(name: &str, error: TensorError) -> TensorError {
+    let say = |text: String| format!("backward of {name}: {text}");
+    match error {
+        TensorError::ShapeMismatch(text) => TensorError::ShapeMismatch(say(text)),
+        TensorError::Unsupported(text) => TensorError::Unsupported(say(text)),
+        TensorError::OutOfMemory(text) => TensorError::OutOfMemory(say(text)),
+        TensorError::OutOfQuota(text) => TensorError::OutOfQuota(say(text)),
+        TensorError::InvalidArgument(text) => TensorError::InvalidArgument(say(text)),
+        TensorError::Failed(text) => TensorError::Failed(say(text)),
+    }
+}
+
+/// Records that `out` was computed from `parents`, if one of these is tracked; gives `out`, tracked
+/// then. Every operation ends with this, and other modules' fused operations do too.
+///
+/// `saved` names what the backward needs, given the output; the tape keeps and counts these. `run`
+/// gets them back with the output's gradient and gives the gradients of the parents in their order,
+/// each of its parent's shape and type. It should capture no tensors of its own: they would not be
+/// counted.
+///
+/// # Errors
+/// `InvalidArgument` when the parents are of several tapes or of a closed one.
+#[inline]
+pub(crate) fn record<F>(
+    name: &'static str,
+    out: Tensor,
+    parents: &[&Tensor],
+    saved: impl FnOnce(&Tensor) -> Vec<Tensor>,
+    run: F,
+) -> Result<Tensor, TensorError>
+where
+    F: FnOnce(Backward<'_>) -> Result<InputGradients, TensorError> + Send + 'static,
+{
+    let Some(tape) = parents.iter().find_map(|parent| parent.node()) else {
+        return Ok(out);
+    };
+    if !out.dtype().is_float() {
+        return Ok(out);
+    }
+    let mut saved = saved(&out);
+    for tensor in &mut saved {
+        tensor.untrack();
+    }
+    append(name, out, parents, &tape.tape, saved, Box::new(run))
+}
+
+fn append(
+    name: &'static str,
+    out: Tensor,
+    parents: &[&Tensor],
+    tape: &Arc<Shared>,
+    saved: Vec<Tensor>,
+    run: Run,
+) -> Result<Tensor, TensorError> {
+    let mut numbers = SmallVec::new();
+    for parent in parents {
+        numbers.push(match parent.node() {
+            Some(node) if Arc::ptr_eq(&node.tape, tape) => node.index,
+            Some(_) => {
+                return Err(TensorError::InvalidArgument(format!(
+                    "{name}: the tensors are tracked by different tapes; detach one of them"
+                )));
+            }
+            None => UNTRACKED,
+        });
+    }
+    let node = Node {
+        name,
+        shape: out.dims(),
+        dtype: out.dtype(),
+        parents: numbers,
+        saved,
+        step: Step::Operation(run),
+    };
+    let index = push(tape, node)?;
+    if tape.trace.load(Ordering::Relaxed) {
+        let (nan, infinite) = out.non_finite_kinds()?;
+        let mut bad = nan;
+        if infinite && !nan {
+            bad = name != "masked_fill";
+            for parent in parents.iter().filter(|parent| parent.dtype().is_float()) {
+                bad &= !parent.non_finite_kinds()?.1;
+            }
+        }
+        note(tape, bad, name, index as usize, false);
+    }
+    Ok(out.with_node(Some(NodeRef {
+        tape: tape.clone(),
+        index,
+    })))
+}
+
+fn note(tape: &Shared, bad: bool, operation: &'static str, index: usize, backward: bool) {
+    if !bad {
+        return;
+    }
+    let mut state = tape.state.lock();
+    if state.non_finite.is_none() {
+        let found = NonFinite {
+            operation,
+            index,
+            backward,
+        };
+        tracing::warn!("{found} gave a number that is not finite");
+        state.non_finite = Some(found);
+    }
+}
+
+/// The gradients that a backward pass found.
+pub struct Gradients {
+    tape: Arc<Shared>,
+    leaves: HashMap<u32, Tensor>,
+}
+
+impl Gradients {
+    fn key(&self, leaf: &Tensor) -> Option<u32> {
+        let node = leaf.node()?;
+        Arc::ptr_eq(&node.tape, &self.tape).then_some(node.index)
+    }
+
+    /// The gradient of a leaf, which is removed; nothing when the loss does not depend on it.
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
+        let key = self.key(leaf)?;
+        self.leaves.remove(&key)
+    }
+
+    /// The gradient of a leaf; nothing when the loss does not depend on it.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
+        self.leaves.get(&self.key(leaf)?)
+    }
+
+    /// How many leaves have a gradient.
+    pub fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// Whether no leaf has a gradient.
+    pub fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
+    }
+}
+
+impl fmt::Debug for Gradients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gradients")
+            .field("leaves", &self.leaves.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::Device;
+
+fn vector(values: &[f32]) -> Tensor {
+    Tensor::from_f32(&[values.len()], values, &Device::cpu()).unwrap()
+}
+
+#[test]
+fn a_product_has_the_gradients_of_its_factors() {
+    let tape = Tape::new();
+    let (a, b) = (
+        tape.leaf(&vector(&[2.0, 3.0])).unwrap(),
+        tape.leaf(&vector(&[5.0, 7.0])).unwrap(),
+    );
+    let loss = a.mul(&b).unwrap().add(&a).unwrap().sum(&[], false).unwrap();
+    let mut gradients = tape.backward(&loss).unwrap();
+    assert_eq!(
+        gradients.take(&a).unwrap().to_f32_vec().unwrap(),
+        [6.0, 8.0]
+    );
+    assert_eq!(gradients.get(&b).unwrap().to_f32_vec().unwrap(), [2.0, 3.0]);
+    assert!(gradients.take(&a).is_none() && gradients.len() == 1);
+}
+
+#[test]
+fn saved_memory_is_counted_once_and_freed_by_the_backward_pass() {
+    let tape = Tape::new();
+    let x = tape.leaf(&vector(&[1.0; 1000])).unwrap();
+    assert_eq!(tape.saved_bytes(), 0);
+    // Keeps its output, then the same output twice again.
+    let y = x.exp().unwrap();
+    assert_eq!(tape.saved_bytes(), 4000);
+    let z = y.mul(&y).unwrap();
+    assert_eq!(tape.saved_bytes(), 4000);
+    let part = y.narrow(0, 0, 10).unwrap().sin().unwrap();
+    assert_eq!(
+        tape.saved_bytes(),
+        4000,
+        "a view keeps the memory that it is a view of"
+    );
+    let loss = z
+        .sum(&[], false)
+        .unwrap()
+        .add(&part.sum(&[], false).unwrap())
+        .unwrap();
+    drop((y, z, part));
+    let gradients = tape.backward(&loss).unwrap();
+    assert_eq!(tape.saved_bytes(), 0);
+    let grad = gradients.get(&x).unwrap().to_f32_vec().unwrap();
+    let (e, e2) = (1f32.exp(), 2f32.exp());
+    assert!(
+        (grad[999] - 2.0 * e2).abs() < 1e-4 && (grad[0] - (2.0 * e2 + e.cos() * e)).abs() < 1e-4
+    );
+}
+
+#[test]
+fn an_operation_runs_backwards_once() {
+    let tape = Tape::new();
+    let x = tape.leaf(&vector(&[1.0])).unwrap();
+    let shared = x.exp().unwrap();
+    tape.backward(&shared).unwrap();
+    let error = tape.backward(&shared).unwrap_err().to_string();
+    assert!(error.contains("exp") && error.contains("again"), "{error}");
+}
+
+#[test]
+fn closing_frees_and_stops() {
+    for close in [true, false] {
+        let tape = Tape::new();
+        let x = tape.leaf(&vector(&[1.0; 100])).unwrap();
+        let y = x.exp().unwrap();
+        let weak = Arc::downgrade(tape.shared());
+        if close {
+            tape.close();
+            assert_eq!((tape.saved_bytes(), tape.len()), (0, 0));
+            assert!(tape.leaf(&vector(&[1.0])).is_err());
+            assert!(
+                tape.backward(&y.narrow(0, 0, 1).unwrap_or(y.clone()))
+                    .is_err()
+            );
+        } else {
+            drop(tape);
+            assert!(weak.upgrade().unwrap().state.lock().nodes.is_empty());
+        }
+        let error = y.exp().unwrap_err().to_string();
+        assert!(
+            error.contains("closed") && error.contains("detach"),
+            "{error}"
+        );
+        assert_eq!(y.to_f32_vec().unwrap().len(), 100);
+        assert!(y.detach().unwrap().exp().is_ok());
+        drop((x, y));
+        assert_eq!(weak.upgrade().is_none(), !close);
+    }
+}
+
+#[test]
+fn wrong_losses_are_refused() {
+    let tape = Tape::new();
+    let other = Tape::new();
+    let x = tape.leaf(&vector(&[1.0, 2.0])).unwrap();
+    let error = tape.backward(&x).unwrap_err().to_string();
+    assert!(
+        error.contains("[2]") && error.contains("sum or mean"),
+        "{error}"
+    );
+    let error = tape.backward(&vector(&[1.0])).unwrap_err().to_string();
+    assert!(error.contains("leaf of this tape"), "{error}");
+    let foreign = other.leaf(&vector(&[1.0, 2.0])).unwrap();
+    let error = x.add(&foreign).unwrap_err().to_string();
+    assert!(
+        error.contains("add") && error.contains("different tapes"),
+        "{error}"
+    );
+    let ids = Tensor::from_i64(&[1], &[1], &Device::cpu()).unwrap();
+    assert!(tape.leaf(&ids).unwrap_err().to_string().contains("int64"));
+}
+
+#[test]
+fn the_first_operation_that_is_not_finite_is_named() {
+    let run = |f: &dyn Fn(&Tensor) -> Result<Tensor, TensorError>, value: f32| {
+        let tape = Tape::new();
+        tape.trace_non_finite(true);
+        let x = tape.leaf(&vector(&[value, 1.0])).unwrap();
+        let loss = f(&x).unwrap().sum(&[], false).unwrap();
+        tape.backward(&loss).unwrap();
+        tape.non_finite()
+    };
+    let found = run(&|x| x.exp()?.log()?.sqrt(), -1e-3).unwrap();
+    assert_eq!(
+        (found.operation, found.index, found.backward),
+        ("sqrt", 3, false)
+    );
+    let found = run(&|x| x.mul_scalar(1e30)?.exp()?.mul_scalar(2.0), 1.0).unwrap();
+    assert_eq!(found.operation, "exp");
+    let found = run(&|x| x.sqrt(), 0.0).unwrap();
+    assert_eq!((found.operation, found.backward), ("sqrt", true));
+    assert!(found.to_string().contains("gradient of `sqrt`"));
+    // Infinities of a mask are meant.
+    let mask = |x: &Tensor| x.masked_fill(&x.gt_scalar(0.5)?, f64::NEG_INFINITY)?.exp();
+    assert_eq!(run(&mask, 0.0), None);
+    assert_eq!(run(&|x| x.exp(), 1.0), None);
+}
+
+#[test]
+fn gradients_that_meet_are_added_in_place() {
+    let tape = Tape::new();
+    let x = tape.leaf(&vector(&[1.0, 2.0])).unwrap();
+    let mut sum = x.mul_scalar(1.0).unwrap();
+    for factor in 2..6 {
+        sum = sum.add(&x.mul_scalar(f64::from(factor)).unwrap()).unwrap();
+    }
+    let loss = sum.sum(&[], false).unwrap();
+    let mut gradients = tape.backward(&loss).unwrap();
+    assert_eq!(
+        gradients.take(&x).unwrap().to_f32_vec().unwrap(),
+        [15.0, 15.0]
+    );
+}

@@ -1,0 +1,270 @@
+//! The one place that calls Burn: a value is a Flex tensor in main memory, or a tensor of a device
+//! behind Burn's run-time dispatch. Arguments were checked before; what panics nevertheless becomes
+//! an error here.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use burn::{Dispatch, DispatchTensor};
+use burn_backend::{
+    DType as BurnType, Shape, Slice, TensorData, TensorMetadata,
+    ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
+};
+use burn_flex::{Flex, FlexTensor};
+
+use crate::{DType, Device, TensorError};
+
+/// An untracked tensor of a backend.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// In main memory.
+    Cpu(FlexTensor),
+    /// On a device.
+    Gpu(DispatchTensor),
+}
+
+/// Which of a backend's families of primitives an element type belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Float,
+    Int,
+    Bool,
+}
+
+impl From<DType> for Kind {
+    fn from(dtype: DType) -> Self {
+        match dtype {
+            DType::F32 | DType::F16 | DType::BF16 => Self::Float,
+            DType::I64 | DType::I32 | DType::U8 => Self::Int,
+            DType::Bool => Self::Bool,
+        }
+    }
+}
+
+/// Runs a backend's code and turns a panic into an error.
+#[inline]
+pub(crate) fn guard<T>(
+    what: &str,
+    run: impl FnOnce() -> Result<T, TensorError>,
+) -> Result<T, TensorError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(from_panic(what, &*panic)))
+}
+
+#[cold]
+fn from_panic(what: &str, panic: &(dyn Any + Send)) -> TensorError {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given");
+    backend_error(what, text)
+}
+
+/// The error of a backend that failed with `reason`.
+#[cold]
+pub(crate) fn backend_error(what: &str, reason: &str) -> TensorError {
+    let lower = reason.to_lowercase();
+    let memory = [
+        "out of memory",
+        "outofmemory",
+        "out_of_memory",
+        "bufferbig",
+        "buffer too big",
+    ];
+    if memory.iter().any(|sign| lower.contains(sign)) {
+        return TensorError::OutOfMemory(format!(
+            "{what}: the device has no memory left; use smaller batches or sequences ({reason})"
+        ));
+    }
+    TensorError::Failed(format!("{what}: the device failed: {reason}"))
+}
+
+#[cold]
+pub(crate) fn mixed(what: &str) -> TensorError {
+    TensorError::InvalidArgument(format!("{what}: the tensors live on different devices"))
+}
+
+/// Runs an expression on the backend of the named values, which it gets owned. `$backend` names the
+/// backend in the expression.
+macro_rules! on {
+    ($what:expr, |$($t:ident),+| $backend:ident => $body:expr) => {
+        $crate::value::guard($what, || {
+            #[allow(unused_parens)]
+            let result = match ($($t),+) {
+            ($($crate::value::Value::Cpu($t)),+) => {
+                #[allow(non_camel_case_types, dead_code)]
+                type $backend = burn_flex::Flex;
+                $(let $t = $t.clone();)+
+                Ok($crate::value::Value::Cpu($body))
+            }
+            ($($crate::value::Value::Gpu($t)),+) => {
+                #[allow(non_camel_case_types, dead_code)]
+                type $backend = burn::Dispatch;
+                $(let $t = $t.clone();)+
+                Ok($crate::value::Value::Gpu($body))
+            }
+            #[allow(unreachable_patterns)]
+            _ => Err($crate::value::mixed($what)),
+            };
+            result
+        })
+    };
+}
+pub(crate) use on;
+
+/// Functions that exist for all three kinds of elements.
+macro_rules! for_all_kinds {
+    ($( $(#[$doc:meta])* $name:ident($x:ident $(, $arg:ident: $ty:ty)*) = $float:ident, $int:ident, $bool:ident; )*) => {$(
+        $(#[$doc])*
+        pub fn $name(&self, kind: Kind $(, $arg: $ty)*) -> Result<Value, TensorError> {
+            let $x = self;
+            match kind {
+                Kind::Float => on!(stringify!($name), |$x| B => B::$float($x $(, $arg)*)),
+                Kind::Int => on!(stringify!($name), |$x| B => B::$int($x $(, $arg)*)),
+                Kind::Bool => on!(stringify!($name), |$x| B => B::$bool($x $(, $arg)*)),
+            }
+        }
+    )*};
+}
+
+impl Value {
+    for_all_kinds! {
+        /// A view where memory allows, else a copy.
+        reshape(x, shape: Shape) = float_reshape, int_reshape, bool_reshape;
+        permute(x, axes: &[usize]) = float_permute, int_permute, bool_permute;
+        expand(x, shape: Shape) = float_expand, int_expand, bool_expand;
+        slice(x, slices: &[Slice]) = float_slice, int_slice, bool_slice;
+        flip(x, axes: &[usize]) = float_flip, int_flip, bool_flip;
+    }
+
+    /// The values at `index` (int, one dimension) along `dim`.
+    pub fn select(&self, kind: Kind, dim: usize, index: &Value) -> Result<Value, TensorError> {
+        let x = self;
+        match kind {
+            Kind::Float => on!("index_select", |x, index| B => B::float_select(x, dim, index)),
+            Kind::Int => on!("index_select", |x, index| B => B::int_select(x, dim, index)),
+            Kind::Bool => on!("index_select", |x, index| B => B::bool_select(x, dim, index)),
+        }
+    }
+
+    /// The values at `index` (int, of the result's shape) along `dim`.
+    pub fn gather(&self, kind: Kind, dim: usize, index: &Value) -> Result<Value, TensorError> {
+        let x = self;
+        match kind {
+            Kind::Float => on!("gather", |x, index| B => B::float_gather(dim, x, index)),
+            Kind::Int => on!("gather", |x, index| B => B::int_gather(dim, x, index)),
+            Kind::Bool => on!("gather", |x, index| B => B::bool_gather(dim, x, index)),
+        }
+    }
+
+    /// `other` where `mask` (of the same shape) holds, else self.
+    pub fn mask_where(
+        &self,
+        kind: Kind,
+        mask: &Value,
+        other: &Value,
+    ) -> Result<Value, TensorError> {
+        let x = self;
+        match kind {
+            Kind::Float => on!("where", |x, mask, other| B => B::float_mask_where(x, mask, other)),
+            Kind::Int => on!("where", |x, mask, other| B => B::int_mask_where(x, mask, other)),
+            Kind::Bool => on!("where", |x, mask, other| B => B::bool_mask_where(x, mask, other)),
+        }
+    }
+
+    /// The value with a part of it replaced; in place where nothing else holds its memory.
+    pub fn assign(self, kind: Kind, slices: &[Slice], part: &Value) -> Result<Value, TensorError> {
+        guard("pad", || match (self, part.clone()) {
+            (Value::Cpu(x), Value::Cpu(part)) => Ok(Value::Cpu(match kind {
+                Kind::Float => Flex::float_slice_assign(x, slices, part),
+                Kind::Int => Flex::int_slice_assign(x, slices, part),
+                Kind::Bool => Flex::bool_slice_assign(x, slices, part),
+            })),
+            (Value::Gpu(x), Value::Gpu(part)) => Ok(Value::Gpu(match kind {
+                Kind::Float => Dispatch::float_slice_assign(x, slices, part),
+                Kind::Int => Dispatch::int_slice_assign(x, slices, part),
+                Kind::Bool => Dispatch::bool_slice_assign(x, slices, part),
+            })),
+            _ => Err(mixed("pad")),
+        })
+    }
+
+    /// The values one after the other along `dim`.
+    pub fn cat(kind: Kind, values: Vec<Value>, dim: usize) -> Result<Value, TensorError> {
+        guard("cat", || {
+            let mut cpu = Vec::with_capacity(values.len());
+            let mut gpu = Vec::new();
+            for value in values {
+                match value {
+                    Value::Cpu(tensor) => cpu.push(tensor),
+                    Value::Gpu(tensor) => gpu.push(tensor),
+                }
+            }
+            if !cpu.is_empty() && !gpu.is_empty() {
+                return Err(mixed("cat"));
+            }
+            Ok(if gpu.is_empty() {
+                Value::Cpu(match kind {
+                    Kind::Float => Flex::float_cat(cpu, dim),
+                    Kind::Int => Flex::int_cat(cpu, dim),
+                    Kind::Bool => Flex::bool_cat(cpu, dim),
+                })
+            } else {
+                Value::Gpu(match kind {
+                    Kind::Float => Dispatch::float_cat(gpu, dim),
+                    Kind::Int => Dispatch::int_cat(gpu, dim),
+                    Kind::Bool => Dispatch::bool_cat(gpu, dim),
+                })
+            })
+        })
+    }
+
+    /// Moves host data to a device. The data's type must be one that the device stores.
+    pub fn upload(data: TensorData, kind: Kind, device: &Device) -> Result<Value, TensorError> {
+        if device.is_cpu() {
+            return Ok(Value::Cpu(FlexTensor::from_data(data)));
+        }
+        let target = device.dispatch()?;
+        guard("from_bytes", || {
+            Ok(Value::Gpu(match kind {
+                Kind::Float => Dispatch::float_from_data(data, target),
+                Kind::Int => Dispatch::int_from_data(data, target),
+                Kind::Bool => Dispatch::bool_from_data(data, target),
+            }))
+        })
+    }
+
+    /// Waits for the value and copies it to the host.
+    pub fn download(&self, kind: Kind) -> Result<TensorData, TensorError> {
+        match self {
+            Value::Cpu(tensor) => guard("read", || Ok(tensor.clone().into_data())),
+            Value::Gpu(tensor) => guard("read", || {
+                let tensor = tensor.clone();
+                let data = match kind {
+                    Kind::Float => burn_backend::read_sync(Dispatch::float_into_data(tensor)),
+                    Kind::Int => burn_backend::read_sync(Dispatch::int_into_data(tensor)),
+                    Kind::Bool => burn_backend::read_sync(Dispatch::bool_into_data(tensor)),
+                };
+                data.map_err(|error| backend_error("read", &error.to_string()))
+            }),
+        }
+    }
+
+    /// The type that the backend stores.
+    pub fn stored(&self) -> BurnType {
+        match self {
+            Value::Cpu(tensor) => tensor.dtype(),
+            Value::Gpu(tensor) => TensorMetadata::dtype(tensor),
+        }
+    }
+
+    /// The shape that the backend gave it: what ours is checked against in debug builds.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Value::Cpu(tensor) => tensor.layout().shape().clone(),
+            Value::Gpu(tensor) => tensor.shape(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Every operation of the contract on one device: values and gradients against references in double
+//! precision, and what is refused.
+
+pub mod case;
+mod coarse;
+mod misuse;
+pub mod nd;
+mod plain;
+mod simple;
+
+use std::collections::BTreeSet;
+
+use case::Case;
+use tenon_tensor::{DType, Device};
+
+fn all() -> Vec<Case> {
+    let mut cases = simple::elements();
+    cases.extend(simple::choices());
+    cases.extend(simple::reductions());
+    cases.extend(simple::shapes());
+    cases.extend(coarse::indexing());
+    cases.extend(coarse::products());
+    cases.extend(coarse::normalisation());
+    cases.extend(coarse::losses());
+    cases.extend(coarse::rotations());
+    cases.extend(coarse::attentions());
+    cases.extend(coarse::convolutions());
+    cases.extend(coarse::pools());
+    cases
+}
+
+/// The names of all functions of the contract's `tensors` interface.
+fn contract() -> BTreeSet<&'static str> {
+    let text = include_str!("../../../../wit/deps/tensor-0.1.0/tensor.wit");
+    let names: BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| {
+            let (before, _) = line.split_once(": func(")?;
+            before.rsplit([' ', ')', '%']).next()
+        })
+        .collect();
+    assert!(names.len() > 70, "{names:?}");
+    names
+}
+
+/// No operation of the contract is without a test.
+pub fn covers_the_contract() {
+    let mut tested: BTreeSet<&str> = all()
+        .iter()
+        .map(|case| case.name.split(' ').next().unwrap_or(""))
+        .collect();
+    tested.extend(plain::TESTED);
+    let missing: Vec<_> = contract().difference(&tested).copied().collect();
+    assert!(missing.is_empty(), "no test for {missing:?}");
+}
+
+pub fn values_and_gradients(device: &Device, tolerance: f64) {
+    for case in all() {
+        case.check(device, tolerance);
+    }
+}
+
+pub fn half_precision(device: &Device) {
+    for dtype in [DType::F16, DType::BF16] {
+        for case in all() {
+            case.check_half(device, dtype);
+        }
+    }
+}
+
+pub fn plain(device: &Device) {
+    plain::bytes_come_back(device);
+    plain::making(device);
+    plain::comparisons(device);
+    plain::conversions(device);
+    plain::integers(device);
+    plain::choosing(device);
+    plain::dropout(device);
+    plain::empty_tensors(device);
+}
+
+pub fn misuse(device: &Device) {
+    misuse::wrong_arguments(device);
+    misuse::wrong_indices(device);
+}

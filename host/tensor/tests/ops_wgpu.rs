@@ -1,0 +1,47 @@
+//! The operations on `wgpu`.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod ops;
+
+use tenon_tensor::Device;
+
+const TOLERANCE: f64 = 1e-3;
+
+/// The first device of its kind, or nothing and a line that says so.
+fn device() -> Option<Device> {
+    match Device::parse("wgpu") {
+        Ok(device) => Some(device),
+        Err(error) => {
+            println!("not tested: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn values_and_gradients() {
+    if let Some(device) = device() {
+        ops::values_and_gradients(&device, TOLERANCE);
+    }
+}
+
+#[test]
+fn half_precision() {
+    if let Some(device) = device() {
+        ops::half_precision(&device);
+    }
+}
+
+#[test]
+fn plain() {
+    if let Some(device) = device() {
+        ops::plain(&device);
+    }
+}
+
+#[test]
+fn misuse() {
+    if let Some(device) = device() {
+        ops::misuse(&device);
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask …`: everything that is done to this repository, from a bare machine on.
+
+mod apt;
+mod arrows;
+mod env;
+mod guests;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and runs Tenon.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Builds every plugin into a component and prints where it is.
+    Plugins,
+    /// Runs all checks and tests: formatting, lints, architecture, guests, host.
+    Test {
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Plugins => {
+            for component in guests::build()? {
+                println!("{}", component.display());
+            }
+            Ok(())
+        }
+        Verb::Test { filter } => test::all(filter.as_deref()),
+    }
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask test`: exactly what CI runs.
+
+use anyhow::Result;
+
+use crate::{apt, arrows, env, guests};
+
+/// A software GPU, so that the GPU code path runs on machines without one.
+const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// Everything, cheapest first.
+pub fn all(filter: Option<&str>) -> Result<()> {
+    let guests = env::root().join("plugins/Cargo.toml");
+    env::run(env::cargo()?.args(["fmt", "--all", "--check"]))?;
+    env::run(
+        env::cargo()?
+            .args(["fmt", "--all", "--check", "--manifest-path"])
+            .arg(&guests),
+    )?;
+    arrows::check()?;
+    if env::has("apt-get") {
+        apt::ensure(&DEBIAN)?;
+    }
+    let components = guests::build()?;
+    eprintln!(
+        "{} components in {}",
+        components.len(),
+        env::components()?.display()
+    );
+
+    let lint = [
+        "--all-targets",
+        "--workspace",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    env::run(env::cargo()?.args(["clippy", "--release"]).args(lint))?;
+    let mut native = env::cargo()?;
+    native.env("CARGO_TARGET_DIR", env::cache()?.join("guest-target"));
+    env::run(
+        native
+            .args(["clippy", "--manifest-path"])
+            .arg(&guests)
+            .args(lint),
+    )?;
+    let mut native = env::cargo()?;
+    native.env("CARGO_TARGET_DIR", env::cache()?.join("guest-target"));
+    env::run(
+        native
+            .args(["test", "--workspace", "--locked", "--manifest-path"])
+            .arg(&guests),
+    )?;
+
+    let mut host = env::cargo()?;
+    host.env("TENON_PLUGINS", env::components()?);
+    host.args(["test", "--release", "--workspace", "--locked"]);
+    if let Some(filter) = filter {
+        host.args(["--", filter]);
+    }
+    env::run(&mut host)
+}
