@@ -5,6 +5,7 @@ use tenon_plugin::PluginError;
 use tenon_registry::RegistryError;
 use tenon_store::StoreError;
 use tenon_tensor::TensorError;
+use tenon_track::TrackError;
 
 /// The result of this crate.
 pub type Result<T> = std::result::Result<T, ModelError>;
@@ -24,6 +25,9 @@ pub enum ModelError {
     /// A blob could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A run or registered model is not there.
+    #[error(transparent)]
+    Track(#[from] TrackError),
     /// The recipe is not installed.
     #[error(transparent)]
     Registry(#[from] RegistryError),

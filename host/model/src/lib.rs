@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`platform`] | a data folder, opened: store, tracker, registry, datasets, device |
 //! | [`model`] | opening, building, forward |
 //! | [`bundle`] | from a registered model's manifest |
 //! | [`score`](crate::Model::score) | likelihoods of rows |
@@ -12,6 +13,7 @@ pub mod bundle;
 mod error;
 pub mod generate;
 pub mod model;
+pub mod platform;
 mod predict;
 mod score;
 mod source;
@@ -19,3 +21,4 @@ mod source;
 pub use error::{ModelError, Result};
 pub use generate::{Candidate, Engine, Event, Finish, Settings};
 pub use model::Model;
+pub use platform::{Platform, PlatformOptions};
