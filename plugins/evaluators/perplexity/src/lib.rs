@@ -30,16 +30,25 @@ pub struct Perplexity {
 
 impl Evaluator for Perplexity {
     const NAME: &'static str = "tenon/perplexity";
-    const SUMMARY: &'static str = "Perplexity of the learnt pieces, by token; special tokens apart.";
+    const SUMMARY: &'static str =
+        "Perplexity of the learnt pieces, by token; special tokens apart.";
     const CAPABILITIES: &'static [&'static str] = &["model"];
     type Config = Config;
 
     fn open(config: Config) -> Result<Self> {
-        Ok(Self { config, losses: Vec::new(), tokens: Vec::new(), special: (0.0, 0.0) })
+        Ok(Self {
+            config,
+            losses: Vec::new(),
+            tokens: Vec::new(),
+            special: (0.0, 0.0),
+        })
     }
 
     fn update(&mut self, input: Batch) -> Result<()> {
-        let room = self.config.max_rows.map_or(usize::MAX, |most| most.saturating_sub(self.losses.len()));
+        let room = self
+            .config
+            .max_rows
+            .map_or(usize::MAX, |most| most.saturating_sub(self.losses.len()));
         if room == 0 || input.is_empty() {
             return Ok(());
         }
@@ -55,21 +64,34 @@ impl Evaluator for Perplexity {
     fn finish(&mut self) -> Result<Report> {
         let (loss, tokens): (f64, f64) = (self.losses.iter().sum(), self.tokens.iter().sum());
         if tokens == 0.0 {
-            return Err(Error::invalid("no row has a learnt token: there is nothing to take the perplexity of"));
+            return Err(Error::invalid(
+                "no row has a learnt token: there is nothing to take the perplexity of",
+            ));
         }
         let mut perplexity = Metric::lower("perplexity", (loss / tokens).exp());
         if let Some(interval) = (self.config.resamples > 0)
-            .then(|| stats::bootstrap_ratio(&self.losses, &self.tokens, self.config.resamples, &mut Random::from_host()))
+            .then(|| {
+                stats::bootstrap_ratio(
+                    &self.losses,
+                    &self.tokens,
+                    self.config.resamples,
+                    &mut Random::from_host(),
+                )
+            })
             .flatten()
         {
-            (perplexity.low, perplexity.high) = (Some(interval.low.exp()), Some(interval.high.exp()));
+            (perplexity.low, perplexity.high) =
+                (Some(interval.low.exp()), Some(interval.high.exp()));
         }
         let mut report = Report::new()
             .metric(perplexity)
             .metric(Metric::lower("loss", loss / tokens))
             .metric(Metric::higher("tokens", tokens));
         if self.special.1 > 0.0 {
-            report = report.metric(Metric::lower("special_loss", self.special.0 / self.special.1));
+            report = report.metric(Metric::lower(
+                "special_loss",
+                self.special.0 / self.special.1,
+            ));
         }
         Ok(report)
     }
@@ -107,19 +129,38 @@ mod tests {
     #[test]
     fn perplexity_is_weighted_by_token() {
         testkit::set_model(Uniform);
-        let mut evaluator = Perplexity::open(Config { max_rows: Some(3), resamples: 200 }).unwrap();
-        evaluator.update(Batch::from_columns([Column::from_i64s("length", [2, 8])]).unwrap()).unwrap();
-        evaluator.update(Batch::from_columns([Column::from_i64s("length", [8, 100])]).unwrap()).unwrap();
+        let mut evaluator = Perplexity::open(Config {
+            max_rows: Some(3),
+            resamples: 200,
+        })
+        .unwrap();
+        evaluator
+            .update(Batch::from_columns([Column::from_i64s("length", [2, 8])]).unwrap())
+            .unwrap();
+        evaluator
+            .update(Batch::from_columns([Column::from_i64s("length", [8, 100])]).unwrap())
+            .unwrap();
         let report = evaluator.finish().unwrap();
         let expected = ((2.0 * 2.0_f64.ln() + 16.0 * 8.0_f64.ln()) / 18.0).exp();
-        assert!((report.metrics[0].value - expected).abs() < 1e-9, "{}", report.metrics[0].value);
-        assert!(report.metrics[0].low.unwrap() <= expected && expected <= report.metrics[0].high.unwrap());
+        assert!(
+            (report.metrics[0].value - expected).abs() < 1e-9,
+            "{}",
+            report.metrics[0].value
+        );
+        assert!(
+            report.metrics[0].low.unwrap() <= expected
+                && expected <= report.metrics[0].high.unwrap()
+        );
         assert!((report.metrics[3].value - 2.0_f64.ln()).abs() < 1e-12);
     }
 
     #[test]
     fn nothing_to_judge_is_an_error() {
-        let mut evaluator = Perplexity::open(Config { max_rows: None, resamples: 0 }).unwrap();
+        let mut evaluator = Perplexity::open(Config {
+            max_rows: None,
+            resamples: 0,
+        })
+        .unwrap();
         assert!(evaluator.finish().is_err());
     }
 }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tenon_sdk::{
-    Batch, Column, Error, Evaluator, Metric, Report, Result, batch::Utf8, host::Random, model, stats,
+    Batch, Column, Error, Evaluator, Metric, Report, Result, batch::Utf8, host::Random, model,
+    stats,
 };
 
 /// What is compared.
@@ -54,12 +55,17 @@ pub struct Retrieval {
 
 impl Evaluator for Retrieval {
     const NAME: &'static str = "tenon/retrieval";
-    const SUMMARY: &'static str = "How often the true answer is more likely than those of other rows.";
+    const SUMMARY: &'static str =
+        "How often the true answer is more likely than those of other rows.";
     const CAPABILITIES: &'static [&'static str] = &["model"];
     type Config = Config;
 
     fn open(config: Config) -> Result<Self> {
-        Ok(Self { config, columns: Vec::new(), rows: 0 })
+        Ok(Self {
+            config,
+            columns: Vec::new(),
+            rows: 0,
+        })
     }
 
     fn update(&mut self, input: Batch) -> Result<()> {
@@ -74,8 +80,14 @@ impl Evaluator for Retrieval {
             }
         }
         self.rows += input.len();
-        if self.columns.iter().any(|(_, column)| column.len() != self.rows) {
-            return Err(Error::invalid("the batches differ in their columns of text"));
+        if self
+            .columns
+            .iter()
+            .any(|(_, column)| column.len() != self.rows)
+        {
+            return Err(Error::invalid(
+                "the batches differ in their columns of text",
+            ));
         }
         Ok(())
     }
@@ -99,11 +111,18 @@ impl Evaluator for Retrieval {
             let scores = model::score(&self.question(row, &answers)?)?;
             let value = |at: usize| {
                 let score = &scores[at];
-                let tokens = if self.config.per_token { score.tokens.max(1) } else { 1 };
+                let tokens = if self.config.per_token {
+                    score.tokens.max(1)
+                } else {
+                    1
+                };
                 score.log_likelihood / f64::from(tokens)
             };
             // Ties count against the model: a constant model finds nothing.
-            let rank = 1 + (1..answers.len()).filter(|&at| value(at) >= value(0)).count();
+            let rank = 1
+                + (1..answers.len())
+                    .filter(|&at| value(at) >= value(0))
+                    .count();
             first.push(f64::from(u8::from(rank == 1)));
             reciprocal.push(1.0 / rank as f64);
         }
@@ -123,7 +142,10 @@ impl Evaluator for Retrieval {
 
 impl Retrieval {
     fn answer(&self, row: usize) -> Option<&str> {
-        let (_, column) = self.columns.iter().find(|(name, _)| *name == self.config.answer)?;
+        let (_, column) = self
+            .columns
+            .iter()
+            .find(|(name, _)| *name == self.config.answer)?;
         column[row].as_deref()
     }
 
@@ -133,7 +155,9 @@ impl Retrieval {
         let length = |text: Option<&str>| text.map(|text| text.chars().count());
         let mut found: Vec<usize> = Vec::with_capacity(count);
         // Random tries first; a systematic search where such answers are rare.
-        let tries = (0..30 * count).map(|_| random.below(self.rows)).collect::<Vec<_>>();
+        let tries = (0..30 * count)
+            .map(|_| random.below(self.rows))
+            .collect::<Vec<_>>();
         for (strict, other) in tries
             .into_iter()
             .chain(0..self.rows)
@@ -144,7 +168,9 @@ impl Retrieval {
                 break;
             }
             let answer = self.answer(other);
-            let new = answer.is_some() && answer != truth && found.iter().all(|&row| self.answer(row) != answer);
+            let new = answer.is_some()
+                && answer != truth
+                && found.iter().all(|&row| self.answer(row) != answer);
             if new && (!strict || length(answer) == length(truth)) {
                 found.push(other);
             }
@@ -161,8 +187,17 @@ impl Retrieval {
     /// The row, once for each answer.
     fn question(&self, row: usize, answers: &[usize]) -> Result<Batch> {
         Batch::from_columns(self.columns.iter().map(|(name, column)| {
-            let from = |answer: &usize| if *name == self.config.answer { *answer } else { row };
-            Column::from_utf8_options(name, answers.iter().map(|answer| column[from(answer)].as_deref()))
+            let from = |answer: &usize| {
+                if *name == self.config.answer {
+                    *answer
+                } else {
+                    row
+                }
+            };
+            Column::from_utf8_options(
+                name,
+                answers.iter().map(|answer| column[from(answer)].as_deref()),
+            )
         }))
     }
 }
@@ -231,6 +266,11 @@ mod tests {
 
     #[test]
     fn too_few_rows_are_an_error_with_a_remedy() {
-        assert!(evaluate(8, 4, 10).unwrap_err().to_string().contains("lower `candidates`"));
+        assert!(
+            evaluate(8, 4, 10)
+                .unwrap_err()
+                .to_string()
+                .contains("lower `candidates`")
+        );
     }
 }

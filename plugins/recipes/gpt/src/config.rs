@@ -44,9 +44,18 @@ impl Default for Config {
             dropout: 0.1,
             label_smoothing: 0.0,
             sequence: vec![
-                PieceConfig::Special { special: "<bos>".into(), learnt: false },
-                PieceConfig::Column { column: "text".into(), learnt: true },
-                PieceConfig::Special { special: "<eos>".into(), learnt: true },
+                PieceConfig::Special {
+                    special: "<bos>".into(),
+                    learnt: false,
+                },
+                PieceConfig::Column {
+                    column: "text".into(),
+                    learnt: true,
+                },
+                PieceConfig::Special {
+                    special: "<eos>".into(),
+                    learnt: true,
+                },
             ],
             packing: true,
         }
@@ -57,7 +66,9 @@ impl Config {
     /// What the schema cannot say.
     pub(crate) fn check(&self, vocabulary: u32) -> Result<()> {
         if vocabulary == 0 {
-            return Err(Error::invalid("a language model needs a tokenizer: give the job one"));
+            return Err(Error::invalid(
+                "a language model needs a tokenizer: give the job one",
+            ));
         }
         if !self.width.is_multiple_of(self.heads) {
             return Err(Error::invalid(format!(
@@ -69,7 +80,9 @@ impl Config {
             PieceConfig::Special { learnt, .. } | PieceConfig::Column { learnt, .. } => *learnt,
         };
         if !self.sequence.iter().any(learnt) {
-            return Err(Error::invalid("no piece of `sequence` is learnt: mark at least one with \"learnt\": true"));
+            return Err(Error::invalid(
+                "no piece of `sequence` is learnt: mark at least one with \"learnt\": true",
+            ));
         }
         Ok(())
     }
@@ -78,7 +91,10 @@ impl Config {
     pub(crate) fn stop(&self) -> Vec<String> {
         let mut stop = Vec::new();
         for piece in &self.sequence {
-            if let PieceConfig::Special { special, learnt: true } = piece
+            if let PieceConfig::Special {
+                special,
+                learnt: true,
+            } = piece
                 && !stop.contains(special)
             {
                 stop.push(special.clone());
@@ -104,7 +120,11 @@ mod tests {
     #[test]
     fn what_the_schema_cannot_say_is_checked() {
         let refused = |config: &str, vocabulary: u32| {
-            serde_json::from_str::<Config>(config).unwrap().check(vocabulary).unwrap_err().to_string()
+            serde_json::from_str::<Config>(config)
+                .unwrap()
+                .check(vocabulary)
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused("{}", 0).contains("tokenizer"));
         assert!(refused(r#"{"width": 100, "heads": 3}"#, 10).contains("multiple of `heads` (3)"));

@@ -6,8 +6,8 @@ mod config;
 use tenon_sdk::{
     Context, Recipe, Result, function,
     recipe::{
-        AttentionOptions, Generation, Init, Input, LinearOptions, Losses, ParameterGroup, Pass, Piece, Scope,
-        Signature, Tensors, accuracy, cross_entropy,
+        AttentionOptions, Generation, Init, Input, LinearOptions, Losses, ParameterGroup, Pass,
+        Piece, Scope, Signature, Tensors, accuracy, cross_entropy,
     },
     tensor::Tensor,
 };
@@ -26,7 +26,8 @@ pub struct Gpt {
 
 impl Recipe for Gpt {
     const NAME: &'static str = "tenon/gpt";
-    const SUMMARY: &'static str = "GPT-2: a decoder-only language model, sized by its configuration.";
+    const SUMMARY: &'static str =
+        "GPT-2: a decoder-only language model, sized by its configuration.";
     type Config = Config;
 
     fn open(config: Config, vocabulary: u32) -> Result<Self> {
@@ -56,7 +57,13 @@ impl Recipe for Gpt {
         let (config, init) = (&self.config, Init::Normal(DEVIATION));
         let ids = inputs.get("ids")?;
         let tokens = scope.embedding("wte", ids, self.vocabulary, config.width, init)?;
-        let places = scope.embedding("wpe", &pass.positions("ids")?, config.context, config.width, init)?;
+        let places = scope.embedding(
+            "wpe",
+            &pass.positions("ids")?,
+            config.context,
+            config.width,
+            init,
+        )?;
         let mut x = pass.dropout(&(tokens + places), config.dropout)?;
         for layer in 0..config.layers {
             x = self
@@ -65,7 +72,12 @@ impl Recipe for Gpt {
         }
         let x = scope.layer_norm("ln_f", &pass.wanted(&x, "ids")?, EPS)?;
         // The head is the embedding itself.
-        let logits = scope.linear("wte", &x, self.vocabulary, LinearOptions::normal(DEVIATION).without_bias())?;
+        let logits = scope.linear(
+            "wte",
+            &x,
+            self.vocabulary,
+            LinearOptions::normal(DEVIATION).without_bias(),
+        )?;
         Ok(Tensors::new().with("logits", logits))
     }
 
@@ -92,10 +104,17 @@ impl Gpt {
         let (width, heads) = (self.config.width, self.config.heads);
         let normed = scope.layer_norm("ln_1", x, EPS)?;
         let scope = scope.child("attn");
-        let qkv = scope.linear("c_attn", &normed, 3 * width, LinearOptions::normal(DEVIATION).in_out())?;
+        let qkv = scope.linear(
+            "c_attn",
+            &normed,
+            3 * width,
+            LinearOptions::normal(DEVIATION).in_out(),
+        )?;
         let part = |index: u32| qkv.narrow(-1, index * width, width)?.split_heads(heads);
         let options = AttentionOptions::causal(layer, "ids").dropout(self.config.dropout);
-        let mixed = pass.attention(&part(0)?, Some(&part(1)?), Some(&part(2)?), None, &options)?.merge_heads()?;
+        let mixed = pass
+            .attention(&part(0)?, Some(&part(1)?), Some(&part(2)?), None, &options)?
+            .merge_heads()?;
         Ok(scope.linear("c_proj", &mixed, width, self.residual())?)
     }
 
@@ -103,7 +122,12 @@ impl Gpt {
         let width = self.config.width;
         let normed = scope.layer_norm("ln_2", x, EPS)?;
         let scope = scope.child("mlp");
-        let wide = scope.linear("c_fc", &normed, 4 * width, LinearOptions::normal(DEVIATION).in_out())?;
+        let wide = scope.linear(
+            "c_fc",
+            &normed,
+            4 * width,
+            LinearOptions::normal(DEVIATION).in_out(),
+        )?;
         Ok(scope.linear("c_proj", &wide.gelu(true)?, width, self.residual())?)
     }
 

@@ -25,9 +25,18 @@ impl Tone {
     /// `P`, `Z` or `PZ`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "P" => Some(Self { level: true, oblique: false }),
-            "Z" => Some(Self { level: false, oblique: true }),
-            "PZ" => Some(Self { level: true, oblique: true }),
+            "P" => Some(Self {
+                level: true,
+                oblique: false,
+            }),
+            "Z" => Some(Self {
+                level: false,
+                oblique: true,
+            }),
+            "PZ" => Some(Self {
+                level: true,
+                oblique: true,
+            }),
             _ => None,
         }
     }
@@ -128,7 +137,10 @@ impl Judgement {
 
     /// Whether every rule that could be judged is kept.
     pub fn all(&self) -> bool {
-        self.equal_length && self.opposed == self.judged && self.endings != Some(false) && self.no_repeats
+        self.equal_length
+            && self.opposed == self.judged
+            && self.endings != Some(false)
+            && self.no_repeats
     }
 }
 
@@ -139,18 +151,33 @@ mod tests {
     use tenon_sdk::{Batch, Column, testkit};
 
     fn tones() -> Tones {
-        let of = |text: &str, tone: &str| text.chars().map(|c| (c, Tone::parse(tone).unwrap())).collect::<Vec<_>>();
-        Tones::new(of("清泉松风流", "P").into_iter().chain(of("明月石上照", "Z")).chain(of("看", "PZ")))
+        let of = |text: &str, tone: &str| {
+            text.chars()
+                .map(|c| (c, Tone::parse(tone).unwrap()))
+                .collect::<Vec<_>>()
+        };
+        Tones::new(
+            of("清泉松风流", "P")
+                .into_iter()
+                .chain(of("明月石上照", "Z"))
+                .chain(of("看", "PZ")),
+        )
     }
 
     #[test]
     fn couplets_are_judged_by_each_rule() {
         let good = Judgement::of("月上石照", "泉松风清", &tones());
         assert_eq!((good.equal_length, good.opposed, good.judged), (true, 1, 1));
-        assert_eq!((good.endings, good.no_repeats, good.all()), (Some(true), true, true));
+        assert_eq!(
+            (good.endings, good.no_repeats, good.all()),
+            (Some(true), true, true)
+        );
         // The ending is wrong, the second characters are alike.
         let bad = Judgement::of("月上石清", "泉照风明", &tones());
-        assert_eq!((bad.opposed, bad.judged, bad.endings, bad.all()), (0, 1, Some(false), false));
+        assert_eq!(
+            (bad.opposed, bad.judged, bad.endings, bad.all()),
+            (0, 1, Some(false), false)
+        );
         assert!(!Judgement::of("月上", "泉泉", &tones()).no_repeats);
         assert!(!Judgement::of("月上", "上泉", &tones()).no_repeats);
         assert!(!Judgement::of("月上", "泉", &tones()).equal_length);
@@ -171,10 +198,16 @@ mod tests {
     #[test]
     fn tones_come_from_the_granted_dataset() {
         assert!(Tones::granted().is_err());
-        let rows = [Column::from_utf8("character", ["云", "月"]), Column::from_utf8("tone", ["P", "Z"])];
+        let rows = [
+            Column::from_utf8("character", ["云", "月"]),
+            Column::from_utf8("tone", ["P", "Z"]),
+        ];
         testkit::set_dataset(DATASET, vec![Batch::from_columns(rows).unwrap()]);
         assert_eq!(Tones::granted().unwrap().get('月'), Tone::parse("Z"));
-        let rows = [Column::from_utf8("character", ["云"]), Column::from_utf8("tone", ["?"])];
+        let rows = [
+            Column::from_utf8("character", ["云"]),
+            Column::from_utf8("tone", ["?"]),
+        ];
         testkit::set_dataset(DATASET, vec![Batch::from_columns(rows).unwrap()]);
         assert!(Tones::granted().unwrap_err().to_string().contains("云"));
     }

@@ -30,7 +30,10 @@ impl Transform for Dedup {
     type Config = Config;
 
     fn open(config: Config) -> Result<Self> {
-        Ok(Self { config, seen: HashSet::new() })
+        Ok(Self {
+            config,
+            seen: HashSet::new(),
+        })
     }
 
     fn columns(&self) -> Columns {
@@ -38,8 +41,15 @@ impl Transform for Dedup {
     }
 
     fn process(&mut self, input: Batch) -> Result<Vec<Output>> {
-        let columns: Vec<Utf8> = self.config.columns.iter().map(|name| input.utf8(name)).collect::<Result<_>>()?;
-        let keep = (0..input.rows).filter(|&row| self.seen.insert(key(&columns, row as usize))).collect();
+        let columns: Vec<Utf8> = self
+            .config
+            .columns
+            .iter()
+            .map(|name| input.utf8(name))
+            .collect::<Result<_>>()?;
+        let keep = (0..input.rows)
+            .filter(|&row| self.seen.insert(key(&columns, row as usize)))
+            .collect();
         Ok(vec![Output::keep(keep, [])])
     }
 }
@@ -74,7 +84,10 @@ mod tests {
 
     #[test]
     fn the_first_of_each_stays_also_across_batches() {
-        let mut transform = Dedup::open(Config { columns: vec!["a".into(), "b".into()] }).unwrap();
+        let mut transform = Dedup::open(Config {
+            columns: vec!["a".into(), "b".into()],
+        })
+        .unwrap();
         let mut kept = |rows: [(Option<&str>, &str); 4]| {
             let input = Batch::from_columns([
                 Column::from_utf8_options("a", rows.map(|row| row.0)),
@@ -87,7 +100,23 @@ mod tests {
             }
         };
         // Where one text ends and the next begins matters.
-        assert_eq!(kept([(Some("x"), "yz"), (Some("xy"), "z"), (Some("x"), "yz"), (None, "z")]), [0, 1, 3]);
-        assert_eq!(kept([(Some("xy"), "z"), (Some(""), "z"), (None, "z"), (Some("q"), "")]), [1, 3]);
+        assert_eq!(
+            kept([
+                (Some("x"), "yz"),
+                (Some("xy"), "z"),
+                (Some("x"), "yz"),
+                (None, "z")
+            ]),
+            [0, 1, 3]
+        );
+        assert_eq!(
+            kept([
+                (Some("xy"), "z"),
+                (Some(""), "z"),
+                (None, "z"),
+                (Some("q"), "")
+            ]),
+            [1, 3]
+        );
     }
 }

@@ -88,7 +88,9 @@ impl Transform for Filter {
             let rows = input.utf8(name)?;
             keep.retain(|&row| {
                 let row = row as usize;
-                let Some(length) = rows.get(row).and_then(|text| self.0.accepts(text)) else { return false };
+                let Some(length) = rows.get(row).and_then(|text| self.0.accepts(text)) else {
+                    return false;
+                };
                 let expected = *lengths[row].get_or_insert(length);
                 !self.0.equal_lengths || expected == length
             });
@@ -125,7 +127,9 @@ impl Config {
 impl Class {
     fn has(self, c: char) -> bool {
         match self {
-            Self::Han => matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}' | '〇'),
+            Self::Han => {
+                matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}' | '〇')
+            }
             Self::Letter => c.is_alphabetic(),
             Self::Digit => c.is_numeric(),
             Self::Space => c.is_whitespace(),
@@ -161,7 +165,13 @@ mod tests {
 
     fn kept(config: Config, columns: impl IntoIterator<Item = Column>) -> Vec<u32> {
         let input = Batch::from_columns(columns).unwrap();
-        match Filter::open(config).unwrap().process(input).unwrap().remove(0).rows {
+        match Filter::open(config)
+            .unwrap()
+            .process(input)
+            .unwrap()
+            .remove(0)
+            .rows
+        {
             Rows::Keep(rows) => rows,
             other => panic!("{other:?}"),
         }
@@ -169,24 +179,95 @@ mod tests {
 
     #[test]
     fn rows_are_kept_by_length_and_characters() {
-        let text = || Column::from_utf8_options("t", [Some("春眠不覺曉"), Some("abc"), None, Some("春a"), Some("")]);
-        assert_eq!(kept(Config { min_characters: 1, ..config(&["t"]) }, [text()]), [0, 1, 3]);
-        assert_eq!(kept(Config { lengths: vec![5, 2], ..config(&["t"]) }, [text()]), [0, 3]);
-        assert_eq!(kept(Config { classes: vec![Class::Han], ..config(&["t"]) }, [text()]), [0, 4]);
-        assert_eq!(kept(Config { classes: vec![Class::Han], min_share: 0.5, ..config(&["t"]) }, [text()]), [0, 3, 4]);
-        assert_eq!(kept(Config { forbidden: "a".into(), max_characters: Some(5), ..config(&["t"]) }, [text()]), [0, 4]);
+        let text = || {
+            Column::from_utf8_options(
+                "t",
+                [Some("春眠不覺曉"), Some("abc"), None, Some("春a"), Some("")],
+            )
+        };
+        assert_eq!(
+            kept(
+                Config {
+                    min_characters: 1,
+                    ..config(&["t"])
+                },
+                [text()]
+            ),
+            [0, 1, 3]
+        );
+        assert_eq!(
+            kept(
+                Config {
+                    lengths: vec![5, 2],
+                    ..config(&["t"])
+                },
+                [text()]
+            ),
+            [0, 3]
+        );
+        assert_eq!(
+            kept(
+                Config {
+                    classes: vec![Class::Han],
+                    ..config(&["t"])
+                },
+                [text()]
+            ),
+            [0, 4]
+        );
+        assert_eq!(
+            kept(
+                Config {
+                    classes: vec![Class::Han],
+                    min_share: 0.5,
+                    ..config(&["t"])
+                },
+                [text()]
+            ),
+            [0, 3, 4]
+        );
+        assert_eq!(
+            kept(
+                Config {
+                    forbidden: "a".into(),
+                    max_characters: Some(5),
+                    ..config(&["t"])
+                },
+                [text()]
+            ),
+            [0, 4]
+        );
     }
 
     #[test]
     fn columns_of_one_length() {
         let a = Column::from_utf8("a", ["春", "春風", "x"]);
         let b = Column::from_utf8("b", ["秋", "秋", "yz"]);
-        assert_eq!(kept(Config { equal_lengths: true, ..config(&["a", "b"]) }, [a, b]), [0]);
+        assert_eq!(
+            kept(
+                Config {
+                    equal_lengths: true,
+                    ..config(&["a", "b"])
+                },
+                [a, b]
+            ),
+            [0]
+        );
     }
 
     #[test]
     fn an_empty_range_is_refused() {
-        let error = Filter::open(Config { min_characters: 3, max_characters: Some(2), ..config(&["t"]) });
-        assert!(error.err().unwrap().to_string().contains("no row would be kept"));
+        let error = Filter::open(Config {
+            min_characters: 3,
+            max_characters: Some(2),
+            ..config(&["t"])
+        });
+        assert!(
+            error
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no row would be kept")
+        );
     }
 }

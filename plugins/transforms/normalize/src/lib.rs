@@ -61,7 +61,8 @@ pub struct Normalize(Config);
 
 impl Transform for Normalize {
     const NAME: &'static str = "tenon/normalize";
-    const SUMMARY: &'static str = "Normalises text: Unicode form, case, white space, control characters.";
+    const SUMMARY: &'static str =
+        "Normalises text: Unicode form, case, white space, control characters.";
     type Config = Config;
 
     fn open(config: Config) -> Result<Self> {
@@ -98,7 +99,11 @@ impl Config {
             Form::Nfc => text.nfc().collect(),
             Form::Nfkc => text.nfkc().collect(),
         };
-        let text = if self.lowercase { text.to_lowercase() } else { text };
+        let text = if self.lowercase {
+            text.to_lowercase()
+        } else {
+            text
+        };
         let mut out = String::with_capacity(text.len());
         // White space that has been seen and may still be written.
         let mut gap = false;
@@ -134,13 +139,22 @@ mod tests {
     use super::*;
 
     fn config(form: Form, space: Space, lowercase: bool) -> Config {
-        Config { columns: vec!["t".into()], form, space, lowercase, strip_control: true }
+        Config {
+            columns: vec!["t".into()],
+            form,
+            space,
+            lowercase,
+            strip_control: true,
+        }
     }
 
     #[test]
     fn text_is_normalised() {
         let c = config(Form::Nfkc, Space::Collapse, true);
-        assert_eq!(c.apply("  Ｈｅｌｌｏ，\u{3000}\tＷ\u{200b}orld\n"), "hello, world");
+        assert_eq!(
+            c.apply("  Ｈｅｌｌｏ，\u{3000}\tＷ\u{200b}orld\n"),
+            "hello, world"
+        );
         let c = config(Form::Nfc, Space::Remove, false);
         assert_eq!(c.apply("e\u{301} 春 風"), "é春風");
         let c = config(Form::None, Space::Keep, false);
@@ -150,10 +164,23 @@ mod tests {
     #[test]
     fn absent_rows_stay_absent_and_a_column_named_twice_is_refused() {
         let mut transform = Normalize::open(config(Form::Nfc, Space::Collapse, false)).unwrap();
-        let input = Batch::from_columns([Column::from_utf8_options("t", [Some(" x "), None])]).unwrap();
+        let input =
+            Batch::from_columns([Column::from_utf8_options("t", [Some(" x "), None])]).unwrap();
         let output = transform.process(input).unwrap().remove(0);
-        assert_eq!(output.batch.utf8("t").unwrap().iter().collect::<Vec<_>>(), [Some("x"), None]);
-        let twice = Config { columns: vec!["t".into(), "t".into()], ..config(Form::Nfc, Space::Keep, false) };
-        assert!(Normalize::open(twice).err().unwrap().to_string().contains("`t`"));
+        assert_eq!(
+            output.batch.utf8("t").unwrap().iter().collect::<Vec<_>>(),
+            [Some("x"), None]
+        );
+        let twice = Config {
+            columns: vec!["t".into(), "t".into()],
+            ..config(Form::Nfc, Space::Keep, false)
+        };
+        assert!(
+            Normalize::open(twice)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("`t`")
+        );
     }
 }

@@ -40,7 +40,9 @@ impl Transform for Split {
     fn open(config: Config) -> Result<Self> {
         for (name, share) in &config.parts {
             if !(share.is_finite() && *share >= 0.0) {
-                return Err(Error::invalid(format!("part `{name}` has the share {share}; a share is 0 or more")));
+                return Err(Error::invalid(format!(
+                    "part `{name}` has the share {share}; a share is 0 or more"
+                )));
             }
         }
         let total: f64 = config.parts.values().sum();
@@ -56,7 +58,11 @@ impl Transform for Split {
                 (name, end)
             })
             .collect();
-        Ok(Self { columns: config.columns, seed: config.seed, ends })
+        Ok(Self {
+            columns: config.columns,
+            seed: config.seed,
+            ends,
+        })
     }
 
     fn columns(&self) -> Columns {
@@ -64,7 +70,11 @@ impl Transform for Split {
     }
 
     fn process(&mut self, input: Batch) -> Result<Vec<Output>> {
-        let columns: Vec<Utf8> = self.columns.iter().map(|name| input.utf8(name)).collect::<Result<_>>()?;
+        let columns: Vec<Utf8> = self
+            .columns
+            .iter()
+            .map(|name| input.utf8(name))
+            .collect::<Result<_>>()?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.ends.len()];
         for row in 0..input.len() {
             rows[self.part(&columns, row)].push(row as u32);
@@ -81,8 +91,15 @@ impl Transform for Split {
 impl Split {
     fn part(&self, columns: &[Utf8], row: usize) -> usize {
         let at = (hash(self.seed, columns, row) >> 11) as f64 / (1_u64 << 53) as f64;
-        let last = self.ends.iter().rposition(|(_, end)| *end > 0.0).unwrap_or(0);
-        self.ends.iter().position(|(_, end)| at < *end).unwrap_or(last)
+        let last = self
+            .ends
+            .iter()
+            .rposition(|(_, end)| *end > 0.0)
+            .unwrap_or(0);
+        self.ends
+            .iter()
+            .position(|(_, end)| at < *end)
+            .unwrap_or(last)
     }
 }
 
@@ -92,7 +109,11 @@ fn hash(seed: u64, columns: &[Utf8], row: usize) -> u64 {
     let mut state = 0xcbf2_9ce4_8422_2325_u64 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut byte = |byte: u8| state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     for column in columns {
-        column.get(row).unwrap_or_default().bytes().for_each(&mut byte);
+        column
+            .get(row)
+            .unwrap_or_default()
+            .bytes()
+            .for_each(&mut byte);
         // Ends a column: a byte that UTF-8 never has.
         byte(0xff);
     }
@@ -113,7 +134,10 @@ mod tests {
     fn open(parts: &[(&str, f64)], seed: u64) -> Result<Split> {
         Split::open(Config {
             columns: vec!["t".into()],
-            parts: parts.iter().map(|&(name, share)| (name.to_owned(), share)).collect(),
+            parts: parts
+                .iter()
+                .map(|&(name, share)| (name.to_owned(), share))
+                .collect(),
             seed,
         })
     }
@@ -139,20 +163,36 @@ mod tests {
         assert!((parts["train"].len() as f64 / 20_000.0 - 0.8).abs() < 0.02);
         assert!((parts["dev"].len() as f64 / 20_000.0 - 0.1).abs() < 0.02);
         for rows in parts.values() {
-            let keys: std::collections::HashSet<u32> = rows.iter().map(|row| row % 10_000).collect();
+            let keys: std::collections::HashSet<u32> =
+                rows.iter().map(|row| row % 10_000).collect();
             assert_eq!(2 * keys.len(), rows.len());
         }
-        let again = divide(&mut open(&[("train", 8.0), ("dev", 1.0), ("test", 1.0)], 0).unwrap(), &texts);
+        let again = divide(
+            &mut open(&[("train", 8.0), ("dev", 1.0), ("test", 1.0)], 0).unwrap(),
+            &texts,
+        );
         assert_eq!(parts, again);
-        let other = divide(&mut open(&[("train", 8.0), ("dev", 1.0), ("test", 1.0)], 1).unwrap(), &texts);
+        let other = divide(
+            &mut open(&[("train", 8.0), ("dev", 1.0), ("test", 1.0)], 1).unwrap(),
+            &texts,
+        );
         assert_ne!(parts, other);
     }
 
     #[test]
     fn shares_that_cannot_be_are_refused() {
-        assert!(open(&[("a", -1.0)], 0).err().unwrap().to_string().contains("`a`"));
+        assert!(
+            open(&[("a", -1.0)], 0)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("`a`")
+        );
         assert!(open(&[("a", 0.0)], 0).is_err());
-        let all = divide(&mut open(&[("a", 0.0), ("b", 1.0)], 0).unwrap(), &["x".into(), "y".into()]);
+        let all = divide(
+            &mut open(&[("a", 0.0), ("b", 1.0)], 0).unwrap(),
+            &["x".into(), "y".into()],
+        );
         assert_eq!(all["b"], [0, 1]);
     }
 }
