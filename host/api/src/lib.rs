@@ -1,1 +1,3 @@
-//! tenon-api
+//! The REST control plane.
+
+pub mod types;

@@ -1,0 +1,41 @@
+//! The bodies and answers of the API that are not types of a lower crate.
+//!
+//! What a lower crate already describes (a [`Run`](tenon_track::Run), a
+//! [`DatasetVersion`](tenon_data::DatasetVersion)) travels as it is. Everything here can be written and
+//! read: a client in Rust uses the same types as the server.
+
+mod dataset;
+mod error;
+mod event;
+mod model;
+mod plugin;
+mod run;
+mod system;
+mod tokenizer;
+
+pub use dataset::{
+    CsvForm, DatasetList, DatasetPreview, DatasetVersions, Deleted, ImportAnswer, ImportForm,
+    PreviewQuery, QuarantinedRow, QuarantinedRows, StepAnswer, TransformAnswer, TransformRequest,
+    TransformStep,
+};
+pub use error::{ErrorBody, ErrorInfo};
+pub use event::{EndEvent, EventQuery, LogEvent, MetricEvent, ProgressEvent, event};
+pub use model::{
+    AliasRequest, ModelDetail, ModelList, ModelVersions, RegisterRequest,
+};
+pub use plugin::{
+    InstallQuery, ListPluginsQuery, PluginCheck, PluginDescription, PluginDetail, PluginList,
+    RemoveQuery, WorldCheck,
+};
+pub use run::{
+    CompareQuery, ExperimentChange, ExperimentList, MetricHistory, MetricQuery, NewExperiment,
+    RunsQuery, PurgeQuery,
+};
+pub use system::{
+    Counts, DeviceEntry, DeviceList, Health, Status, StoreStatus, SweepAnswer, SweepRequest,
+    VerifyAnswer,
+};
+pub use tokenizer::{
+    DecodeRequest, DecodeResponse, EncodeRequest, EncodeResponse, TokenizerList,
+    TrainTokenizerRequest,
+};
