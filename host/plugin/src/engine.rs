@@ -99,6 +99,11 @@ impl Engine {
         })
     }
 
+    /// The limits of instances whose grants name none.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
     /// Loads a component: from memory, from the cache of compiled code, or by compiling it.
     ///
     /// # Errors

@@ -15,6 +15,14 @@ fn version_key(model: &str, version: u32) -> String {
 }
 
 impl Tracker {
+    /// Refuses what cannot be the name of a model: for jobs that register one hours later.
+    ///
+    /// # Errors
+    /// [`TrackError::Invalid`].
+    pub fn check_model_name(name: &str) -> Result<(), TrackError> {
+        check_name("a model", name)
+    }
+
     /// Creates a model without versions.
     ///
     /// # Errors
