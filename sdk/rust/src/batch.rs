@@ -96,6 +96,18 @@ impl Batch {
         self.rows == 0
     }
 
+    /// The first `rows` rows, or all where there are no more.
+    #[must_use]
+    pub fn head(self, rows: usize) -> Self {
+        if rows >= self.len() {
+            return self;
+        }
+        Self {
+            rows: rows as u32,
+            columns: self.columns.into_iter().map(|c| c.head(rows)).collect(),
+        }
+    }
+
     /// The column of that name, if there is one.
     pub fn find(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
@@ -253,6 +265,39 @@ mod tests {
         for i in 0..20 {
             assert_eq!(view.get(i), (i % 3 != 0).then_some(i as i64));
         }
+    }
+
+    #[test]
+    fn the_first_rows_are_a_batch() {
+        let batch = |rows: usize| {
+            let all = 0..20;
+            let column = |n: &i64| (n % 3 != 0).then(|| "x".repeat(*n as usize));
+            let columns = [
+                Column::from_utf8_options("t", all.clone().map(|n| column(&n))),
+                Column::from_i64s("i", all.clone()),
+                Column::from_bools("b", all.clone().map(|n| n % 2 == 1)),
+                Column::from_u32_lists("l", all.map(|n| vec![n as u32; (n % 4) as usize])),
+            ];
+            Batch::from_columns(columns).unwrap().head(rows)
+        };
+        for rows in [0, 1, 8, 9, 19] {
+            let head = batch(rows);
+            assert_eq!(head.len(), rows);
+            for row in 0..rows {
+                let n = row as i64;
+                let text = head.utf8("t").unwrap().get(row).map(str::len);
+                assert_eq!(text, (n % 3 != 0).then_some(row));
+                assert_eq!(head.i64s("i").unwrap().get(row), Some(n));
+                assert_eq!(head.bools("b").unwrap().get(row), Some(n % 2 == 1));
+                let list = head.u32_lists("l").unwrap().get(row).unwrap().to_vec();
+                assert_eq!(list, vec![row as u32; row % 4]);
+            }
+        }
+        assert_eq!(batch(20), batch(100));
+        assert_eq!(
+            batch(9).find("t").unwrap().values.len(),
+            1 + 2 + 4 + 5 + 7 + 8
+        );
     }
 
     #[test]

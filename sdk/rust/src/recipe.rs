@@ -15,12 +15,12 @@ pub use tensors::Tensors;
 
 pub use crate::bindings::{
     model_host::{
-        AttentionKind, AttentionOptions, Init, LinearOptions, NormKind, Pass, Scope, Stage,
-        WeightLayout,
+        AttentionKind, AttentionOptions, ConvLayerOptions, Init, LinearOptions, NormKind, Pass,
+        Scope, Stage, WeightLayout,
     },
     recipe::face::{
         FixedLayout, Generation, Input, LabelLayout, Layout, Losses, MaskedLayout, Named,
-        ParameterGroup, Piece, Segment, SequenceLayout, Signature,
+        ParameterGroup, Piece, PiecesLayout, Segment, SequenceLayout, Signature,
     },
 };
 use crate::{

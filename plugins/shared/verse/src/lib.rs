@@ -4,94 +4,70 @@
 //! character (before the last) the tones are opposed; the upper line ends oblique (仄) and the lower
 //! level (平); no character of the lower line is repeated or taken from the upper.
 
-use std::collections::{HashMap, HashSet};
+mod tones;
 
-use tenon_sdk::{Error, Result, dataset};
+use std::collections::HashSet;
 
-/// The dataset that holds the tones: columns `character` and `tone` (`P` level, `Z` oblique, `PZ`
-/// both).
-pub const DATASET: &str = "tones";
-
-/// The tones that a character may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tone {
-    /// 平
-    pub level: bool,
-    /// 仄
-    pub oblique: bool,
-}
-
-impl Tone {
-    /// `P`, `Z` or `PZ`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "P" => Some(Self {
-                level: true,
-                oblique: false,
-            }),
-            "Z" => Some(Self {
-                level: false,
-                oblique: true,
-            }),
-            "PZ" => Some(Self {
-                level: true,
-                oblique: true,
-            }),
-            _ => None,
-        }
-    }
-
-    /// Whether the two can be read as opposed.
-    pub fn opposes(self, other: Self) -> bool {
-        (self.level && other.oblique) || (self.oblique && other.level)
-    }
-}
-
-/// The tones of all characters that are known.
-#[derive(Debug, Default)]
-pub struct Tones(HashMap<char, Tone>);
-
-impl Tones {
-    /// Reads them from the granted dataset [`DATASET`].
-    ///
-    /// # Errors
-    /// If it was not granted, or a row is no character with a tone.
-    pub fn granted() -> Result<Self> {
-        let mut tones = HashMap::new();
-        for batch in dataset::open(DATASET)? {
-            let batch = batch?;
-            let (characters, names) = (batch.utf8("character")?, batch.utf8("tone")?);
-            for (character, name) in characters.iter().zip(names.iter()) {
-                let (character, name) = (character.unwrap_or_default(), name.unwrap_or_default());
-                let mut one = character.chars();
-                match (one.next(), one.next(), Tone::parse(name)) {
-                    (Some(c), None, Some(tone)) => tones.insert(c, tone),
-                    _ => {
-                        return Err(Error::invalid(format!(
-                            "dataset `{DATASET}`: {character:?} with tone {name:?} is no character with P, Z or PZ"
-                        )));
-                    }
-                };
-            }
-        }
-        Ok(Self(tones))
-    }
-
-    /// From pairs.
-    pub fn new(tones: impl IntoIterator<Item = (char, Tone)>) -> Self {
-        Self(tones.into_iter().collect())
-    }
-
-    /// A character's tone; nothing if it is not known.
-    pub fn get(&self, character: char) -> Option<Tone> {
-        self.0.get(&character).copied()
-    }
-}
+pub use tones::{DATASET, Tone, ToneColumns, Tones, TonesConfig};
 
 /// Positions (from 0) whose tones must be opposed in a line of that length: the 2nd, 4th and 6th
 /// character, the last aside.
 pub fn key_positions(length: usize) -> impl Iterator<Item = usize> {
     [1, 3, 5].into_iter().filter(move |at| at + 1 < length)
+}
+
+/// Whether this is a Chinese character: CJK unified ideographs, their extensions and 〇.
+pub fn is_han(c: char) -> bool {
+    matches!(
+        c,
+        '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}' | '〇'
+    )
+}
+
+/// The tone that a place of the lower line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Either.
+    Any,
+    /// 平
+    Level,
+    /// 仄
+    Oblique,
+}
+
+impl Need {
+    /// Whether a character may stand there. One of unknown tone may only where either does.
+    pub fn admits(self, tone: Option<Tone>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Level => tone.is_some_and(|tone| tone.level),
+            Self::Oblique => tone.is_some_and(|tone| tone.oblique),
+        }
+    }
+}
+
+/// What the places of the lower line ask for: the opposite tone at the key positions, level at the
+/// end. A character of the upper line that is of both tones, or of none that is known, asks for
+/// nothing.
+pub fn needs(upper: &[char], tones: &Tones) -> Vec<Need> {
+    let mut needs = vec![Need::Any; upper.len()];
+    for at in key_positions(upper.len()) {
+        needs[at] = match tones.get(upper[at]) {
+            Some(Tone {
+                level: true,
+                oblique: false,
+            }) => Need::Oblique,
+            Some(Tone {
+                level: false,
+                oblique: true,
+            }) => Need::Level,
+            _ => Need::Any,
+        };
+    }
+    if let Some(last) = needs.last_mut() {
+        *last = Need::Level;
+    }
+    needs
 }
 
 /// How a couplet keeps the rules.
@@ -105,8 +81,10 @@ pub struct Judgement {
     pub judged: u32,
     /// The upper line ends oblique and the lower level; nothing if one of the tones is unknown.
     pub endings: Option<bool>,
-    /// No character of the lower line stands twice in it or in the upper line.
-    pub no_repeats: bool,
+    /// No character stands twice in the lower line.
+    pub distinct: bool,
+    /// No character of the lower line stands in the upper line too.
+    pub fresh: bool,
 }
 
 impl Judgement {
@@ -125,22 +103,30 @@ impl Judgement {
             (Some(x), Some(y)) => Some(x.oblique && y.level),
             _ => None,
         };
-        let mut seen: HashSet<char> = a.iter().copied().collect();
+        let seen: HashSet<char> = b.iter().copied().collect();
         Self {
             equal_length: a.len() == b.len() && !a.is_empty(),
             opposed,
             judged,
             endings,
-            no_repeats: b.iter().all(|&c| seen.insert(c)),
+            distinct: seen.len() == b.len(),
+            fresh: !a.iter().any(|c| seen.contains(c)),
         }
+    }
+
+    /// Whether no character is repeated, neither within the lower line nor from the upper.
+    pub fn no_repeats(&self) -> bool {
+        self.distinct && self.fresh
+    }
+
+    /// Whether every key position that could be judged is opposed.
+    pub fn tones(&self) -> bool {
+        self.opposed == self.judged
     }
 
     /// Whether every rule that could be judged is kept.
     pub fn all(&self) -> bool {
-        self.equal_length
-            && self.opposed == self.judged
-            && self.endings != Some(false)
-            && self.no_repeats
+        self.equal_length && self.tones() && self.endings != Some(false) && self.no_repeats()
     }
 }
 
@@ -148,7 +134,6 @@ impl Judgement {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tenon_sdk::{Batch, Column, testkit};
 
     fn tones() -> Tones {
         let of = |text: &str, tone: &str| {
@@ -169,7 +154,7 @@ mod tests {
         let good = Judgement::of("月上石照", "泉松风清", &tones());
         assert_eq!((good.equal_length, good.opposed, good.judged), (true, 1, 1));
         assert_eq!(
-            (good.endings, good.no_repeats, good.all()),
+            (good.endings, good.no_repeats(), good.all()),
             (Some(true), true, true)
         );
         // The ending is wrong, the second characters are alike.
@@ -178,8 +163,12 @@ mod tests {
             (bad.opposed, bad.judged, bad.endings, bad.all()),
             (0, 1, Some(false), false)
         );
-        assert!(!Judgement::of("月上", "泉泉", &tones()).no_repeats);
-        assert!(!Judgement::of("月上", "上泉", &tones()).no_repeats);
+        let twice = Judgement::of("月上", "泉泉", &tones());
+        assert_eq!((twice.distinct, twice.fresh), (false, true));
+        let both = Judgement::of("月上", "泉泉上", &tones());
+        assert_eq!((both.distinct, both.fresh), (false, false));
+        let taken = Judgement::of("月上", "上泉", &tones());
+        assert_eq!((taken.distinct, taken.fresh), (true, false));
         assert!(!Judgement::of("月上", "泉", &tones()).equal_length);
         assert!(!Judgement::of("", "", &tones()).equal_length);
         // A character of both tones opposes both.
@@ -191,24 +180,27 @@ mod tests {
     #[test]
     fn key_positions_leave_the_last_character_out() {
         assert_eq!(key_positions(7).collect::<Vec<_>>(), [1, 3, 5]);
+        assert_eq!(key_positions(6).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(key_positions(5).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(key_positions(4).collect::<Vec<_>>(), [1]);
+        assert_eq!(key_positions(0).count(), 0);
     }
 
     #[test]
-    fn tones_come_from_the_granted_dataset() {
-        assert!(Tones::granted().is_err());
-        let rows = [
-            Column::from_utf8("character", ["云", "月"]),
-            Column::from_utf8("tone", ["P", "Z"]),
-        ];
-        testkit::set_dataset(DATASET, vec![Batch::from_columns(rows).unwrap()]);
-        assert_eq!(Tones::granted().unwrap().get('月'), Tone::parse("Z"));
-        let rows = [
-            Column::from_utf8("character", ["云"]),
-            Column::from_utf8("tone", ["?"]),
-        ];
-        testkit::set_dataset(DATASET, vec![Batch::from_columns(rows).unwrap()]);
-        assert!(Tones::granted().unwrap_err().to_string().contains("云"));
+    fn what_the_places_need_is_what_is_judged() {
+        let upper: Vec<char> = "月上石风照泉看".chars().collect();
+        let needs = needs(&upper, &tones());
+        use Need::{Any, Level, Oblique};
+        assert_eq!(needs, [Any, Level, Any, Oblique, Any, Oblique, Level]);
+        let unknown = super::needs(&['月', '某', '照', '看'], &tones());
+        assert_eq!(unknown, [Any, Any, Any, Level]);
+        assert!(Level.admits(Tone::parse("PZ")) && Oblique.admits(Tone::parse("PZ")));
+        assert!(!Level.admits(Tone::parse("Z")) && !Level.admits(None) && Any.admits(None));
+    }
+
+    #[test]
+    fn chinese_characters_are_told_from_others() {
+        assert!("春㐀〇𠀀".chars().all(is_han));
+        assert!(!"，a1 、あ".chars().any(is_han));
     }
 }

@@ -186,6 +186,25 @@ impl Column {
         }
     }
 
+    /// The first `rows` rows, of at least as many.
+    pub(super) fn head(mut self, rows: usize) -> Self {
+        let elements = if self.kind.is_variable() {
+            self.offsets.truncate((rows + 1) * 4);
+            match self.offsets.last_chunk() {
+                Some(end) => u32::from_le_bytes(*end) as usize,
+                None => 0,
+            }
+        } else {
+            rows
+        };
+        match self.kind.width() {
+            Some(width) => self.values.truncate(elements * width),
+            None => cut_bits(&mut self.values, rows),
+        }
+        cut_bits(&mut self.validity, rows);
+        self
+    }
+
     /// A `utf8` column.
     pub fn from_utf8<S: AsRef<str>>(
         name: impl Into<String>,
@@ -275,5 +294,13 @@ fn push_bit(bitmap: &mut Vec<u8>, index: usize, value: bool) {
     }
     if let Some(last) = bitmap.last_mut() {
         *last |= u8::from(value) << (index % 8);
+    }
+}
+
+/// Leaves the first `bits`; those beside them in the last byte become 0.
+fn cut_bits(bitmap: &mut Vec<u8>, bits: usize) {
+    bitmap.truncate(bits.div_ceil(8));
+    if let (Some(last), beside @ 1..) = (bitmap.last_mut(), bits % 8) {
+        *last &= (1 << beside) - 1;
     }
 }

@@ -1,10 +1,13 @@
 //! Shorthands for the named layers and for attention.
 
 use super::{
-    AttentionKind, AttentionOptions, Init, LinearOptions, NormKind, Pass, Scope, Stage,
-    WeightLayout,
+    AttentionKind, AttentionOptions, ConvLayerOptions, Init, LinearOptions, NormKind, Pass, Scope,
+    Stage, WeightLayout,
 };
-use crate::{Result, tensor::Tensor};
+use crate::{
+    Result,
+    tensor::{ConvOptions, Tensor},
+};
 
 /// PyTorch's Linear: [out, in], with a bias.
 impl Default for LinearOptions {
@@ -38,6 +41,34 @@ impl LinearOptions {
     #[must_use]
     pub fn in_out(mut self) -> Self {
         self.layout = WeightLayout::InOut;
+        self
+    }
+}
+
+/// PyTorch's layer around a convolution: with a bias.
+impl From<ConvOptions> for ConvLayerOptions {
+    fn from(conv: ConvOptions) -> Self {
+        Self {
+            conv,
+            bias: true,
+            weight_init: Init::Kaiming,
+            bias_init: Init::Kaiming,
+        }
+    }
+}
+
+impl ConvLayerOptions {
+    /// Without a bias.
+    #[must_use]
+    pub fn without_bias(mut self) -> Self {
+        self.bias = false;
+        self
+    }
+
+    /// Weights from a normal distribution of this standard deviation.
+    #[must_use]
+    pub fn normal(mut self, deviation: f32) -> Self {
+        self.weight_init = Init::Normal(deviation);
         self
     }
 }

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FixedLayout, Generation, Input, LabelLayout, Layout, MaskedLayout, Piece, Segment,
-    SequenceLayout, Signature,
+    FixedLayout, Generation, Input, LabelLayout, Layout, MaskedLayout, Piece, PiecesLayout,
+    Segment, SequenceLayout, Signature,
 };
 use crate::tensor::DType;
 
@@ -76,6 +76,31 @@ impl Input {
                 column: column.into(),
                 shape,
                 dtype,
+                learnt: false,
+            }),
+        }
+    }
+
+    /// A target: given in training and evaluation, absent when the model predicts or serves.
+    ///
+    /// # Panics
+    /// If this is not of fixed shape.
+    #[must_use]
+    #[track_caller]
+    pub fn learnt(mut self) -> Self {
+        let Layout::Fixed(layout) = &mut self.layout else {
+            panic!("{:?} is not of fixed shape", self.name)
+        };
+        layout.learnt = true;
+        self
+    }
+
+    /// Which piece of a sequence each of its tokens comes from, int64 [batch, tokens].
+    pub fn pieces(name: impl Into<String>, sequence: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            layout: Layout::Pieces(PiecesLayout {
+                sequence: sequence.into(),
             }),
         }
     }
@@ -91,11 +116,27 @@ impl Input {
             sequence: sequence.into(),
             mask_token: mask_token.into(),
             probability,
+            replaced: 0.0,
+            kept: 0.0,
         };
         Self {
             name: name.into(),
             layout: Layout::Masked(layout),
         }
+    }
+
+    /// Of the chosen tokens, this share becomes another token and that share stays as it is.
+    ///
+    /// # Panics
+    /// If this is no masked sequence.
+    #[must_use]
+    #[track_caller]
+    pub fn disguised(mut self, replaced: f32, kept: f32) -> Self {
+        let Layout::Masked(layout) = &mut self.layout else {
+            panic!("{:?} is no masked sequence", self.name)
+        };
+        (layout.replaced, layout.kept) = (replaced, kept);
+        self
     }
 }
 
