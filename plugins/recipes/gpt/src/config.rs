@@ -23,7 +23,7 @@ pub struct Config {
     /// Dropout of embeddings, attention weights and residuals in training.
     #[schemars(range(min = 0.0, max = 0.95))]
     pub dropout: f32,
-    /// How far the target distribution is pulled towards uniform.
+    /// How far the target distribution is pulled towards uniform in training.
     #[schemars(range(min = 0.0, max = 0.95))]
     pub label_smoothing: f32,
     /// What a sequence is made of. The learnt pieces count in the loss, are scored by evaluators, and

@@ -83,10 +83,11 @@ impl Recipe for Gpt {
 
     fn loss(&self, pass: &Pass, outputs: &Tensors, inputs: &Tensors) -> Result<Losses> {
         let (logits, labels) = (outputs.get("logits")?, inputs.get("labels")?);
-        let losses = cross_entropy(logits, labels, self.config.label_smoothing)?;
         if pass.is_training() {
-            return Ok(losses);
+            return cross_entropy(logits, labels, self.config.label_smoothing);
         }
+        // Smoothing is a means of training; what is reported is the likelihood.
+        let losses = cross_entropy(logits, labels, 0.0)?;
         let accuracy = accuracy(logits, labels, &losses.weight)?;
         Ok(losses.metric("accuracy", accuracy))
     }
