@@ -5,6 +5,7 @@
 //! the demo takes it with `--data FOLDER`, in the files that [`corpus::write`] writes.
 
 pub mod corpus;
+pub mod demo;
 pub mod grammar;
 pub mod lexicon;
 pub mod rng;
