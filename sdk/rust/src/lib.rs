@@ -56,7 +56,7 @@ mod evaluator;
 pub mod host;
 pub mod model;
 mod plugin;
-mod processor;
+pub mod processor;
 pub mod recipe;
 pub mod stats;
 pub mod tensor;

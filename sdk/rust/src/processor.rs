@@ -1,4 +1,6 @@
 //! Processors: what a request means, what an answer looks like, which tokens are allowed.
+//!
+//! [`context`] reads in the later stages what [`Prepared::new`] kept.
 
 use std::cell::RefCell;
 

@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tenon_sdk::{
-    Batch, Column, Error, Evaluator, Metric, Report, Result, batch::Utf8, host::Random, model,
-    stats,
+    Batch, Column, Error, Evaluator, Metric, Report, Result, host::Random, model, stats,
 };
 
 /// What is compared.
@@ -208,7 +207,7 @@ tenon_sdk::export_evaluator!(Retrieval);
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tenon_sdk::{model::Scored, testkit};
+    use tenon_sdk::{batch::Utf8, model::Scored, testkit};
 
     /// Likes answers that share the question's number; `noise` of the questions are answered wrongly.
     struct Oracle {
