@@ -24,6 +24,8 @@ pub struct Config {
     pub counts: bool,
     /// The model's column for the text.
     pub column: Option<String>,
+    /// The filter refuses a piece of text that holds this.
+    pub forbids: Option<String>,
 }
 
 /// What a request says.
@@ -171,9 +173,14 @@ impl Processor for Probe {
             .collect()
     }
 
-    fn filter(&mut self, bytes: &[u8], text: String) -> Result<String> {
-        if !bytes.is_empty() {
-            context::<Request>(bytes)?.misbehave("filter")?;
+    fn filter(&mut self, _context: &[u8], text: String) -> Result<String> {
+        if self
+            .config
+            .forbids
+            .as_ref()
+            .is_some_and(|word| text.contains(word))
+        {
+            return Err(Error::failed("filter does not pass this on"));
         }
         Ok(format!("[{text}]"))
     }
