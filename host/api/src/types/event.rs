@@ -1,5 +1,6 @@
 //! What a run's event stream carries: each event's data is the JSON of one of these.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenon_track::{Point, Progress, Run, RunStatus};
@@ -47,12 +48,17 @@ pub struct MetricEvent {
     pub points: Vec<Point>,
 }
 
-/// Lines that a run's plugins have logged.
+/// A line that a run or one of its plugins has logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogEvent {
-    /// `error`, `warn`, `info`, `debug` or `trace`.
+    /// Counts up from 1 in each run.
+    pub number: u64,
+    /// When it was said.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
     pub level: String,
-    /// Who logs.
+    /// The plugin, or `tenon`.
     pub source: String,
     /// The line.
     pub message: String,

@@ -5,6 +5,7 @@
 //! read: a client in Rust uses the same types as the server.
 
 mod dataset;
+mod deployment;
 mod error;
 mod event;
 mod model;
@@ -18,18 +19,17 @@ pub use dataset::{
     PreviewQuery, QuarantinedRow, QuarantinedRows, StepAnswer, TransformAnswer, TransformRequest,
     TransformStep,
 };
+pub use deployment::DeploymentList;
 pub use error::{ErrorBody, ErrorInfo};
 pub use event::{EndEvent, EventQuery, LogEvent, MetricEvent, ProgressEvent, event};
-pub use model::{
-    AliasRequest, ModelDetail, ModelList, ModelVersions, RegisterRequest,
-};
+pub use model::{AliasRequest, ModelDetail, ModelList, ModelVersions, RegisterRequest};
 pub use plugin::{
     InstallQuery, ListPluginsQuery, PluginCheck, PluginDescription, PluginDetail, PluginList,
     RemoveQuery, WorldCheck,
 };
 pub use run::{
     CompareQuery, ExperimentChange, ExperimentList, MetricHistory, MetricQuery, NewExperiment,
-    RunsQuery, PurgeQuery,
+    PurgeQuery, RunsQuery,
 };
 pub use system::{
     Counts, DeviceEntry, DeviceList, Health, Status, StoreStatus, SweepAnswer, SweepRequest,
@@ -39,3 +39,19 @@ pub use tokenizer::{
     DecodeRequest, DecodeResponse, EncodeRequest, EncodeResponse, TokenizerList,
     TrainTokenizerRequest,
 };
+
+// What travels as it is: a client needs no other crate.
+pub use tenon_data::{
+    ColumnKind, ColumnSpec, DatasetSummary, DatasetVersion, Format, OnBadRow, Schema,
+    TokenizerKind, TokenizerRecord,
+};
+pub use tenon_registry::InstalledPlugin;
+pub use tenon_serve::{
+    Counters, Deployment, DeploymentSpec, DeploymentState, GenerationSpec, Latency, ProcessorSpec,
+};
+pub use tenon_track::{
+    Bucket, Comparison, ComparisonRow, Experiment, Lineage, LineageGraph, MetricSummary,
+    ModelManifest, ModelVersion, Point, Progress, RegisteredModel, Run, RunKind, RunPage,
+    RunStatus,
+};
+pub use tenon_train::{EvaluateSpec, EvaluatorSpec, TrainSpec};

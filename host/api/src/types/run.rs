@@ -29,10 +29,12 @@ pub struct RunsQuery {
     /// Words that must all occur in identifier, name, tags, parameters or inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// `created`, `started`, `ended`, `name`, `metric:NAME` or `param:NAME`; largest (or newest) first,
-    /// with a `+` before it smallest first.
+    /// `created` (the default), `started`, `ended`, `name`, `metric:NAME` or `param:NAME`; newest and
+    /// largest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sort: Option<String>,
+    /// Oldest and smallest first.
+    pub ascending: bool,
     /// At most this many, 1,000 at most. Nothing: 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
