@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
 pub mod multipart;
+pub mod path;
 pub mod schema;
 pub mod server;
 
