@@ -4,7 +4,7 @@ use tenon_plugin::recipe::Layout;
 use tenon_tensor::nn::SequenceInfo;
 use tenon_tensor::rng;
 
-use super::encode::{EncodedRows, EncodedSequence};
+use super::encode::{EncodedRows, EncodedSequence, Mask};
 use super::{Array, CollatedBatch, IGNORED, Placement};
 use crate::error::{DataError, Result};
 
@@ -59,12 +59,12 @@ impl EncodedRows {
         // Hidden tokens are drawn first: they change the sequences, but never the labels.
         let mut hidden = Vec::new();
         for (number, input) in self.signature().inputs.iter().enumerate() {
-            if let Layout::Masked { probability, .. } = &input.layout
-                && let Some((place, mask)) = masks.next()
+            if matches!(input.layout, Layout::Masked { .. })
+                && let Some(mask) = masks.next()
             {
                 let key = rng::derive(mask_key, number as u64);
-                let drawn = self.hide(&mut laid[*place], *place, *mask, *probability, key);
-                hidden.push((number, *place, drawn));
+                let drawn = self.hide(&mut laid[mask.place], mask, key);
+                hidden.push((number, mask.place, drawn));
             }
         }
         for (number, input) in self.signature().inputs.iter().enumerate() {
@@ -98,6 +98,12 @@ impl EncodedRows {
                         arrays.push(Array::float32(&format!("{}.mask", input.name), shape, mask));
                     }
                 }
+                Layout::Pieces { sequence } => {
+                    let place = self.sequence(sequence)?;
+                    let pieces = pieces(&laid[place], &self.sequences[place]);
+                    let shape = [rows.len(), laid[place].width];
+                    arrays.push(Array::int64(&input.name, shape, &pieces));
+                }
                 Layout::Fixed { .. } => arrays.extend(self.fixed_array(&input.name, rows)),
             }
         }
@@ -125,29 +131,31 @@ impl EncodedRows {
         labels
     }
 
-    /// Hides learnt tokens in place; returns what they were and where.
-    fn hide(
-        &self,
-        laid: &mut Laid,
-        place: usize,
-        mask: u32,
-        probability: f32,
-        key: u64,
-    ) -> (Vec<i64>, Vec<f32>) {
+    /// Chooses learnt tokens and hides them in place; returns what they were and where.
+    fn hide(&self, laid: &mut Laid, mask: &Mask, key: u64) -> (Vec<i64>, Vec<f32>) {
         let mut targets = vec![IGNORED; laid.ids.len()];
         let mut masked = vec![0.0; laid.ids.len()];
         for (document, row, start) in &laid.documents {
             let key = rng::derive(key, u64::from(*document));
+            let (manner, other) = (rng::derive(key, 1), rng::derive(key, 2));
             let first = row * laid.width + start;
-            for (at, token) in self.sequences[place]
+            for (at, token) in self.sequences[mask.place]
                 .row(*document as usize)
                 .iter()
                 .enumerate()
             {
-                if token.is_learnt() && rng::uniform_at(key, at as u64) < probability {
-                    targets[first + at] = i64::from(token.id());
-                    masked[first + at] = 1.0;
-                    laid.ids[first + at] = i64::from(mask);
+                let place = at as u64;
+                if !token.is_learnt() || rng::uniform_at(key, place) >= mask.probability {
+                    continue;
+                }
+                targets[first + at] = i64::from(token.id());
+                masked[first + at] = 1.0;
+                let manner = rng::uniform_at(manner, place);
+                if manner < mask.replaced {
+                    let random = u128::from(rng::bits_at(other, place));
+                    laid.ids[first + at] = ((random * u128::from(mask.vocabulary)) >> 64) as i64;
+                } else if manner >= mask.replaced + mask.kept {
+                    laid.ids[first + at] = i64::from(mask.token);
                 }
             }
         }
@@ -169,6 +177,20 @@ impl EncodedRows {
                 .collect(),
         })
     }
+}
+
+/// The number of the piece that each token comes from.
+fn pieces(laid: &Laid, sequence: &EncodedSequence) -> Vec<i64> {
+    let mut out = vec![0; laid.ids.len()];
+    for (document, row, start) in &laid.documents {
+        let first = row * laid.width + start;
+        let mut from = 0;
+        for (piece, end) in sequence.pieces(*document as usize).iter().enumerate() {
+            out[first + from..first + *end as usize].fill(piece as i64);
+            from = *end as usize;
+        }
+    }
+    out
 }
 
 fn lay(sequence: &EncodedSequence, rows: &[&[u32]], pad_multiple: usize, pad: u32) -> Laid {

@@ -32,9 +32,18 @@ pub(super) struct EncodedSequence {
     tokens: Vec<Token>,
     /// Where each row's tokens end.
     ends: Vec<u64>,
+    /// Where each piece ends within its row, row by row; empty where no input asks for pieces.
+    piece_ends: Vec<u32>,
+    has_pieces: bool,
 }
 
 impl EncodedSequence {
+    /// Where each piece of a row ends.
+    pub(super) fn pieces(&self, row: usize) -> &[u32] {
+        let count = self.layout.pieces.len();
+        &self.piece_ends[row * count..(row + 1) * count]
+    }
+
     pub(super) fn row(&self, row: usize) -> &[Token] {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.tokens[start as usize..self.ends[row] as usize]
@@ -60,13 +69,24 @@ impl EncodedFixed {
     }
 }
 
+/// How a masked input hides tokens.
+pub(super) struct Mask {
+    /// The sequence's place.
+    pub(super) place: usize,
+    pub(super) token: u32,
+    pub(super) vocabulary: u32,
+    pub(super) probability: f32,
+    pub(super) replaced: f32,
+    pub(super) kept: f32,
+}
+
 /// The rows of a dataset in the form that a recipe takes, in memory: four bytes a token.
 pub struct EncodedRows {
     signature: Signature,
     pub(super) sequences: Vec<EncodedSequence>,
     pub(super) fixed: Vec<EncodedFixed>,
-    /// For each masked input of the signature: the sequence's place and the mask token.
-    pub(super) masks: Vec<(usize, u32)>,
+    /// For each masked input of the signature.
+    pub(super) masks: Vec<Mask>,
     pub(super) pad: u32,
     rows: usize,
     cut: u64,
@@ -154,11 +174,16 @@ impl EncodedRows {
                     layout: layout.clone(),
                     tokens: Vec::new(),
                     ends: Vec::new(),
+                    piece_ends: Vec::new(),
+                    has_pieces: signature.inputs.iter().any(|other| {
+                        matches!(&other.layout, Layout::Pieces { sequence } if *sequence == input.name)
+                    }),
                 }),
                 Layout::Fixed {
                     column,
                     shape,
                     dtype,
+                    ..
                 } => rows.fixed.push(EncodedFixed {
                     name: input.name.clone(),
                     column: column.clone(),
@@ -166,19 +191,27 @@ impl EncodedRows {
                     dtype: *dtype,
                     bytes: Vec::new(),
                 }),
-                Layout::NextTokens { .. } | Layout::Masked { .. } => {}
+                Layout::NextTokens { .. } | Layout::Masked { .. } | Layout::Pieces { .. } => {}
             }
         }
         for input in &signature.inputs {
             if let Layout::Masked {
                 sequence,
                 mask_token,
-                ..
+                probability,
+                replaced,
+                kept,
             } = &input.layout
             {
                 let tokenizer = tokenizer.ok_or_else(|| no_tokenizer(&input.name))?;
-                rows.masks
-                    .push((rows.sequence(sequence)?, tokenizer.special_id(mask_token)?));
+                rows.masks.push(Mask {
+                    place: rows.sequence(sequence)?,
+                    token: tokenizer.special_id(mask_token)?,
+                    vocabulary: tokenizer.vocabulary(),
+                    probability: *probability,
+                    replaced: *replaced,
+                    kept: *kept,
+                });
             }
         }
         Ok(rows)
@@ -209,14 +242,17 @@ impl EncodedRows {
                     encode_rows(&sources, tokenizer, start..end, first, longest)
                 })
                 .collect::<Result<Vec<_>>>()?;
-            for (tokens, lengths, cut) in tasks {
+            for task in tasks {
                 let mut end = sequence.tokens.len() as u64;
-                sequence.tokens.extend_from_slice(&tokens);
-                sequence.ends.extend(lengths.iter().map(|length| {
+                sequence.tokens.extend_from_slice(&task.tokens);
+                sequence.ends.extend(task.lengths.iter().map(|length| {
                     end += *length as u64;
                     end
                 }));
-                self.cut += cut;
+                if sequence.has_pieces {
+                    sequence.piece_ends.extend_from_slice(&task.piece_ends);
+                }
+                self.cut += task.cut;
             }
         }
         for fixed in &mut self.fixed {
@@ -371,8 +407,16 @@ fn sources<'b>(
         .collect()
 }
 
-/// Tokens of some rows one after the other, the rows' lengths, and how many were cut.
-type Encoded = (Vec<Token>, Vec<usize>, u64);
+/// Some rows, encoded.
+struct Encoded {
+    /// One row after the other.
+    tokens: Vec<Token>,
+    lengths: Vec<usize>,
+    /// Where each piece ends within its row.
+    piece_ends: Vec<u32>,
+    /// Rows that were too long.
+    cut: u64,
+}
 
 fn encode_rows(
     sources: &[(Source<'_>, bool)],
@@ -384,6 +428,7 @@ fn encode_rows(
     let vocabulary = tokenizer.map_or(ID, Tokenizer::vocabulary);
     let mut tokens = Vec::new();
     let mut lengths = Vec::with_capacity(rows.len());
+    let mut piece_ends = Vec::with_capacity(rows.len() * sources.len());
     let mut cut = 0;
     let mut ids = Vec::new();
     for row in rows {
@@ -429,6 +474,7 @@ fn encode_rows(
                     }
                 }
             }
+            piece_ends.push((tokens.len() - start).min(longest) as u32);
         }
         if tokens.len() - start > longest {
             tokens.truncate(start + longest);
@@ -436,5 +482,10 @@ fn encode_rows(
         }
         lengths.push(tokens.len() - start);
     }
-    Ok((tokens, lengths, cut))
+    Ok(Encoded {
+        tokens,
+        lengths,
+        piece_ends,
+        cut,
+    })
 }

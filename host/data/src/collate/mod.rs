@@ -6,7 +6,8 @@
 //!
 //! The rules are those of the recipe contract: label t is token t + 1, and −100 where that token is
 //! not learnt, is padding or starts another document; hidden tokens of a masked input are drawn
-//! among the learnt ones, by seed, epoch and row.
+//! among the learnt ones, by seed, epoch and row; inputs that the model is not given when it predicts
+//! (labels, hidden tokens, learnt columns of a fixed shape) are not asked of a request.
 
 mod batch;
 mod encode;

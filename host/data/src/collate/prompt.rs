@@ -27,6 +27,8 @@ pub struct PromptSequence {
     pub name: String,
     /// Its tokens.
     pub tokens: Vec<u32>,
+    /// The piece that each token comes from.
+    pub pieces: Vec<u32>,
 }
 
 /// A request as a recipe takes it.
@@ -36,6 +38,10 @@ pub struct Prompt {
     pub sequences: Vec<PromptSequence>,
     /// The inputs of a fixed shape, without the batch.
     pub fixed: Vec<Array>,
+    /// The inputs that tell the pieces of a sequence: their names, and its place in `sequences`.
+    pub described: Vec<(String, usize)>,
+    /// The piece that what is generated belongs to.
+    pub generated_piece: u32,
     /// The sequence that grows, by its place in `sequences`; nothing for models that do not
     /// generate.
     pub grows: Option<usize>,
@@ -65,6 +71,8 @@ impl Prompt {
         let mut prompt = Self {
             sequences: Vec::new(),
             fixed: Vec::new(),
+            described: Vec::new(),
+            generated_piece: 0,
             grows: None,
             max_length: None,
             cut: 0,
@@ -80,7 +88,8 @@ impl Prompt {
                         Some(_) => generation_starts(layout, given),
                         None => layout.pieces.len(),
                     };
-                    let (mut tokens, leading) = tokens(&input.name, layout, end, tokenizer, given)?;
+                    let (mut tokens, mut pieces, leading) =
+                        tokens(&input.name, layout, end, tokenizer, given)?;
                     let longest = [layout.max_length, generation.and_then(|g| g.max_length)];
                     let longest = longest
                         .into_iter()
@@ -89,6 +98,12 @@ impl Prompt {
                         .map(|length| length as usize);
                     if generation.is_some() {
                         prompt.grows = Some(prompt.sequences.len());
+                        // A beginning that is continued is part of the piece that it begins.
+                        prompt.generated_piece = if is_learnt_column(layout, end) {
+                            end
+                        } else {
+                            end.saturating_sub(1)
+                        } as u32;
                         prompt.max_length = longest;
                     }
                     if let Some(longest) = longest {
@@ -102,20 +117,25 @@ impl Prompt {
                         if over > 0 && generation.is_some() {
                             let from = leading.min(room);
                             tokens.drain(from..from + over);
+                            pieces.drain(from..from + over);
                         } else {
                             tokens.truncate(room);
+                            pieces.truncate(room);
                         }
                         prompt.cut += over;
                     }
                     prompt.sequences.push(PromptSequence {
                         name: input.name.clone(),
                         tokens,
+                        pieces,
                     });
                 }
+                Layout::Fixed { learnt: true, .. } => {}
                 Layout::Fixed {
                     column,
                     shape,
                     dtype,
+                    ..
                 } => {
                     let numbers: usize = shape.iter().product();
                     let bytes = match given.get(column) {
@@ -144,7 +164,14 @@ impl Prompt {
                         bytes,
                     });
                 }
-                Layout::NextTokens { .. } | Layout::Masked { .. } => {}
+                Layout::NextTokens { .. } | Layout::Masked { .. } | Layout::Pieces { .. } => {}
+            }
+        }
+        for input in &signature.inputs {
+            if let Layout::Pieces { sequence } = &input.layout
+                && let Some(place) = prompt.sequences.iter().position(|s| s.name == *sequence)
+            {
+                prompt.described.push((input.name.clone(), place));
             }
         }
         Ok(prompt)
@@ -167,18 +194,27 @@ fn generation_starts(layout: &SequenceLayout, given: &BTreeMap<String, Given>) -
     last_given.unwrap_or(layout.pieces.len())
 }
 
-/// The tokens of the first `end` pieces, and how many special ones lead.
+/// Whether the piece at that place is a learnt column.
+fn is_learnt_column(layout: &SequenceLayout, at: usize) -> bool {
+    layout
+        .pieces
+        .get(at)
+        .is_some_and(|piece| piece.learnt && matches!(piece.segment, Segment::Column(_)))
+}
+
+/// The tokens of the first `end` pieces, the piece of each, and how many special ones lead.
 fn tokens(
     input: &str,
     layout: &SequenceLayout,
     end: usize,
     tokenizer: Option<&Tokenizer>,
     given: &BTreeMap<String, Given>,
-) -> Result<(Vec<u32>, usize)> {
+) -> Result<(Vec<u32>, Vec<u32>, usize)> {
     let needed = || DataError::Invalid(format!("input `{input}` of the recipe needs a tokenizer"));
     let mut tokens = Vec::new();
+    let mut numbers = Vec::new();
     let mut leading = None;
-    for piece in &layout.pieces[..end] {
+    for (number, piece) in layout.pieces[..end].iter().enumerate() {
         match &piece.segment {
             Segment::Special(token) => {
                 tokens.push(tokenizer.ok_or_else(needed)?.special_id(token)?)
@@ -207,9 +243,10 @@ fn tokens(
                 }
             }
         }
+        numbers.resize(tokens.len(), number as u32);
     }
     let leading = leading.unwrap_or(tokens.len());
-    Ok((tokens, leading))
+    Ok((tokens, numbers, leading))
 }
 
 fn missing(input: &str, column: &str, given: &BTreeMap<String, Given>) -> DataError {
@@ -241,6 +278,7 @@ pub fn collate_prompts(
     let alike = |prompt: &Prompt| {
         prompt.sequences.len() == first.sequences.len()
             && prompt.fixed.len() == first.fixed.len()
+            && prompt.described == first.described
             && prompt
                 .sequences
                 .iter()
@@ -278,6 +316,16 @@ pub fn collate_prompts(
             tokens: width,
             rows: lengths.into_iter().map(|length| vec![length]).collect(),
         });
+    }
+    for (name, place) in &first.described {
+        let width = infos[*place].tokens;
+        let mut pieces = vec![0; prompts.len() * width];
+        for (row, prompt) in pieces.chunks_mut(width).zip(prompts) {
+            for (piece, number) in row.iter_mut().zip(&prompt.sequences[*place].pieces) {
+                *piece = i64::from(*number);
+            }
+        }
+        arrays.push(Array::int64(name, [prompts.len(), width], &pieces));
     }
     for (place, fixed) in first.fixed.iter().enumerate() {
         let mut shape = vec![prompts.len()];

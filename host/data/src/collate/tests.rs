@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod pieces;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -303,6 +305,8 @@ fn masked_inputs_hide_learnt_tokens_at_the_rate_they_say() {
                     sequence: "tokens".into(),
                     mask_token: "<mask>".into(),
                     probability: 0.15,
+                    replaced: 0.0,
+                    kept: 0.0,
                 },
             },
         ],
@@ -545,6 +549,7 @@ fn fixed_inputs_take_numbers_of_their_shape_and_type() {
             column: column.into(),
             shape: shape.to_vec(),
             dtype,
+            learnt: false,
         },
     };
     let signature = Signature {

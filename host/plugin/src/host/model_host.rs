@@ -6,8 +6,8 @@
 use tenon_tensor::{
     Tensor,
     nn::{
-        AttentionKind, AttentionOptions, Init, LinearOptions, NormKind, Pass, Scope, Stage,
-        WeightLayout,
+        AttentionKind, AttentionOptions, ConvLayerOptions, Init, LinearOptions, NormKind, Pass,
+        Scope, Stage, WeightLayout,
     },
 };
 use wasmtime::component::Resource;
@@ -18,7 +18,7 @@ use super::tensors::{
     shielded,
 };
 use crate::{
-    bindings::{model_host, tensors, types},
+    bindings::{model_host, types},
     call::Stop,
     error::bytes,
     host::tensors::H,
@@ -345,8 +345,7 @@ impl model_host::HostScope for State {
         x: H,
         out_channels: u32,
         kernel: Vec<u32>,
-        options: tensors::ConvOptions,
-        bias: bool,
+        options: model_host::ConvLayerOptions,
     ) -> Answer {
         let out = u64::from(out_channels);
         let inputs = self
@@ -355,7 +354,7 @@ impl model_host::HostScope for State {
             .ok()
             .and_then(|x| x.shape().get(1).copied())
             .unwrap_or(1) as u64;
-        let groups = u64::from(options.groups.max(1));
+        let groups = u64::from(options.conv.groups.max(1));
         let elements = product(&kernel)
             .saturating_mul(out)
             .saturating_mul(inputs / groups);
@@ -373,19 +372,18 @@ impl model_host::HostScope for State {
                         out,
                         product(&kernel),
                         groups,
-                        &options.stride,
-                        &options.padding,
+                        &options.conv.stride,
+                        &options.conv.padding,
                     ),
                 )?;
+                let options = ConvLayerOptions {
+                    conv: conv_from(&options.conv),
+                    bias: options.bias,
+                    weight_init: init_from(options.weight_init),
+                    bias_init: init_from(options.bias_init),
+                };
                 shielded("conv", || {
-                    scope.conv(
-                        &name,
-                        x,
-                        out_channels as usize,
-                        &dims(&kernel),
-                        &conv_from(&options),
-                        bias,
-                    )
+                    scope.conv(&name, x, out_channels as usize, &dims(&kernel), &options)
                 })
             },
         )

@@ -14,7 +14,7 @@ mod sequence;
 pub use attention::{AttentionKind, AttentionOptions};
 pub use cache::{SequenceCache, SharedCache, reorder};
 pub use pass::{Pass, Stage};
-pub use scope::{LinearOptions, NormKind, Scope, WeightLayout};
+pub use scope::{ConvLayerOptions, LinearOptions, NormKind, Scope, WeightLayout};
 pub use sequence::SequenceInfo;
 
 pub use crate::params::Init;

@@ -44,6 +44,31 @@ impl Default for LinearOptions {
     }
 }
 
+/// Options of [`Scope::conv`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvLayerOptions {
+    /// Of the convolution itself.
+    pub conv: ConvOptions,
+    /// Whether there is a `NAME.bias`.
+    pub bias: bool,
+    /// Initial weight.
+    pub weight_init: Init,
+    /// Initial bias.
+    pub bias_init: Init,
+}
+
+impl ConvLayerOptions {
+    /// PyTorch's defaults around a convolution.
+    pub fn new(conv: ConvOptions) -> Self {
+        Self {
+            conv,
+            bias: true,
+            weight_init: Init::Kaiming,
+            bias_init: Init::Kaiming,
+        }
+    }
+}
+
 /// What a normalisation layer divides by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
@@ -289,8 +314,7 @@ impl Scope {
         x: &Tensor,
         out: usize,
         kernel: &[usize],
-        options: &ConvOptions,
-        bias: bool,
+        options: &ConvLayerOptions,
     ) -> Result<Tensor, TensorError> {
         let shape = x.shape();
         if !(1..=2).contains(&kernel.len()) || shape.len() != kernel.len() + 2 {
@@ -300,7 +324,7 @@ impl Scope {
                 self.full(name)
             )));
         }
-        let groups = options.groups.max(1);
+        let groups = options.conv.groups.max(1);
         if !shape[1].is_multiple_of(groups) {
             return Err(TensorError::InvalidArgument(format!(
                 "conv `{}`: {} input channels cannot be split into {groups} groups",
@@ -312,13 +336,14 @@ impl Scope {
         weight_shape.extend_from_slice(kernel);
         let fans = Fans::of(&weight_shape);
         let here = self.child(name);
-        let weight = here.obtain("weight", &weight_shape, Init::Kaiming, fans)?;
-        let bias = bias
-            .then(|| here.obtain("bias", &[out], Init::Kaiming, fans))
+        let weight = here.obtain("weight", &weight_shape, options.weight_init, fans)?;
+        let bias = options
+            .bias
+            .then(|| here.obtain("bias", &[out], options.bias_init, fans))
             .transpose()?;
         match kernel.len() {
-            1 => x.conv1d(&weight, bias.as_ref(), options),
-            _ => x.conv2d(&weight, bias.as_ref(), options),
+            1 => x.conv1d(&weight, bias.as_ref(), &options.conv),
+            _ => x.conv2d(&weight, bias.as_ref(), &options.conv),
         }
     }
 

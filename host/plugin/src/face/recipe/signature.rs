@@ -41,16 +41,27 @@ pub enum Layout {
         shape: Vec<usize>,
         /// Of the tensor.
         dtype: DType,
+        /// A target: given in training and evaluation, absent when the model predicts or serves.
+        learnt: bool,
+    },
+    /// int64 [batch, tokens], beside a sequence: the number of the piece that each token comes from.
+    Pieces {
+        /// The sequence input.
+        sequence: String,
     },
     /// int64 [batch, tokens], the hidden tokens of a sequence (`-100` elsewhere), and beside it
-    /// float32 `NAME.mask`.
+    /// float32 `NAME.mask`. Absent, and nothing hidden, when the model predicts or serves.
     Masked {
         /// The sequence input that is hidden in place.
         sequence: String,
         /// What stands in place of a hidden token.
         mask_token: String,
-        /// Of being hidden.
+        /// Of being chosen: hidden, as a rule.
         probability: f32,
+        /// The share of the chosen tokens that another token replaces.
+        replaced: f32,
+        /// The share of the chosen tokens that stays as it is.
+        kept: f32,
     },
 }
 
@@ -110,6 +121,19 @@ impl Signature {
         })
     }
 
+    /// The same without targets: what the model is given when it predicts or serves. Nothing is hidden
+    /// in its sequences.
+    #[must_use]
+    pub fn without_targets(&self) -> Self {
+        let mut given = self.clone();
+        given.inputs.retain(|input| match &input.layout {
+            Layout::NextTokens { .. } | Layout::Masked { .. } => false,
+            Layout::Fixed { learnt, .. } => !learnt,
+            Layout::Sequence(_) | Layout::Pieces { .. } => true,
+        });
+        given
+    }
+
     /// The dataset's columns that the inputs are made from, each once, in order.
     pub fn columns(&self) -> Vec<&str> {
         let mut columns = Vec::new();
@@ -122,7 +146,7 @@ impl Signature {
                     },
                 )),
                 Layout::Fixed { column, .. } => columns.push(column),
-                Layout::NextTokens { .. } | Layout::Masked { .. } => {}
+                Layout::NextTokens { .. } | Layout::Masked { .. } | Layout::Pieces { .. } => {}
             }
         }
         let mut seen = std::collections::HashSet::new();
@@ -152,7 +176,9 @@ impl Signature {
                 return Err(format!("two inputs are named `{name}`"));
             }
             match &input.layout {
-                Layout::NextTokens { sequence } | Layout::Masked { sequence, .. }
+                Layout::NextTokens { sequence }
+                | Layout::Masked { sequence, .. }
+                | Layout::Pieces { sequence }
                     if !is_sequence(sequence) =>
                 {
                     return Err(format!(
@@ -162,6 +188,14 @@ impl Signature {
                 Layout::Masked { probability, .. } if !(0.0..=1.0).contains(probability) => {
                     return Err(format!(
                         "input `{name}` hides tokens with probability {probability}, not in 0 to 1"
+                    ));
+                }
+                Layout::Masked { replaced, kept, .. }
+                    if !(*replaced >= 0.0 && *kept >= 0.0 && replaced + kept <= 1.0) =>
+                {
+                    return Err(format!(
+                        "input `{name}` replaces {replaced} of the chosen tokens and keeps {kept}; both are shares, \
+                         together at most 1"
                     ));
                 }
                 Layout::Sequence(layout) if layout.pieces.is_empty() => {
@@ -204,11 +238,17 @@ fn input(input: face::Input) -> Input {
             column: f.column,
             shape: f.shape.iter().map(|d| *d as usize).collect(),
             dtype: dtype_from(f.dtype),
+            learnt: f.learnt,
+        },
+        face::Layout::Pieces(p) => Layout::Pieces {
+            sequence: p.sequence,
         },
         face::Layout::Masked(m) => Layout::Masked {
             sequence: m.sequence,
             mask_token: m.mask_token,
             probability: m.probability,
+            replaced: m.replaced,
+            kept: m.kept,
         },
     };
     Input {
@@ -260,6 +300,73 @@ mod tests {
         assert_eq!(signature.check(), Ok(()));
         signature.inputs.push(sequence("tokens", "text"));
         assert!(signature.check().is_err_and(|m| m.contains("two inputs")));
+    }
+
+    #[test]
+    fn shares_of_hidden_tokens_are_shares() {
+        let masked = |replaced, kept| Signature {
+            inputs: vec![
+                sequence("tokens", "text"),
+                Input {
+                    name: "targets".into(),
+                    layout: Layout::Masked {
+                        sequence: "tokens".into(),
+                        mask_token: "<mask>".into(),
+                        probability: 0.15,
+                        replaced,
+                        kept,
+                    },
+                },
+            ],
+            generation: None,
+        };
+        assert_eq!(masked(0.1, 0.1).check(), Ok(()));
+        for (replaced, kept) in [(0.6, 0.6), (-0.1, 0.0), (f32::NAN, 0.0)] {
+            let refused = masked(replaced, kept).check();
+            assert!(refused.is_err_and(|m| m.contains("`targets`") && m.contains("at most 1")));
+        }
+    }
+
+    #[test]
+    fn targets_are_not_given() {
+        let input = |name: &str, layout| Input {
+            name: name.into(),
+            layout,
+        };
+        let fixed = |learnt| Layout::Fixed {
+            column: "x".into(),
+            shape: vec![],
+            dtype: DType::I64,
+            learnt,
+        };
+        let of = |name: &str| name.to_owned();
+        let signature = Signature {
+            inputs: vec![
+                sequence("tokens", "text"),
+                input(
+                    "types",
+                    Layout::Pieces {
+                        sequence: of("tokens"),
+                    },
+                ),
+                input(
+                    "labels",
+                    Layout::NextTokens {
+                        sequence: of("tokens"),
+                    },
+                ),
+                input("age", fixed(false)),
+                input("class", fixed(true)),
+            ],
+            generation: None,
+        };
+        let given = signature.without_targets();
+        let names: Vec<&str> = given
+            .inputs
+            .iter()
+            .map(|input| input.name.as_str())
+            .collect();
+        assert_eq!(names, ["tokens", "types", "age"]);
     }
 
     #[test]

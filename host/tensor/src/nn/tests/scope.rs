@@ -228,24 +228,30 @@ fn buffers_change_in_training_only() {
 fn conv_takes_one_or_two_dimensions() {
     let params = params();
     let scope = Scope::root(&params, None);
-    let options = |dims: usize| ConvOptions {
-        stride: vec![1; dims],
-        padding: vec![1; dims],
-        dilation: vec![1; dims],
-        groups: 2,
+    let options = |dims: usize| {
+        ConvLayerOptions::new(ConvOptions {
+            stride: vec![1; dims],
+            padding: vec![1; dims],
+            dilation: vec![1; dims],
+            groups: 2,
+        })
     };
     let x = random(1, &[2, 4, 8]);
-    let y = scope.conv("c1", &x, 6, &[3], &options(1), true).unwrap();
+    let y = scope.conv("c1", &x, 6, &[3], &options(1)).unwrap();
     assert_eq!(y.shape(), [2, 6, 8]);
     assert_eq!(params.get("c1.weight").unwrap().shape(), [6, 2, 3]);
     let x = random(1, &[2, 4, 8, 5]);
-    let y = scope
-        .conv("c2", &x, 2, &[3, 3], &options(2), false)
-        .unwrap();
+    let bare = ConvLayerOptions {
+        bias: false,
+        weight_init: Init::Constant(0.5),
+        ..options(2)
+    };
+    let y = scope.conv("c2", &x, 2, &[3, 3], &bare).unwrap();
     assert_eq!(y.shape(), [2, 2, 8, 5]);
     assert!(params.get("c2.bias").is_none());
+    assert_eq!(vec(&params.get("c2.weight").unwrap()), [0.5; 2 * 2 * 9]);
     fails(
-        scope.conv("c3", &x, 2, &[3], &options(1), false),
+        scope.conv("c3", &x, 2, &[3], &options(1)),
         &["conv `c3`", "[2, 4, 8, 5]"],
     );
 }
