@@ -2,8 +2,10 @@
 
 mod apt;
 mod arrows;
+mod demo;
 mod env;
 mod guests;
+mod languages;
 mod test;
 mod toolchain;
 
@@ -24,6 +26,10 @@ struct Arguments {
 enum Verb {
     /// Builds every plugin into a component and prints where it is.
     Plugins,
+    /// Builds the examples in C, Python and JavaScript into components and prints where they are.
+    Examples,
+    /// Builds everything and runs the reference demo: from raw text to a served model.
+    Demo(demo::Demo),
     /// Runs all checks and tests: formatting, lints, architecture, guests, host.
     Test {
         /// Only tests whose name contains this.
@@ -49,6 +55,13 @@ fn run(verb: Verb) -> Result<()> {
             }
             Ok(())
         }
+        Verb::Examples => {
+            for component in languages::build()? {
+                println!("{}", component.display());
+            }
+            Ok(())
+        }
+        Verb::Demo(demo) => demo::run(&demo),
         Verb::Test { filter } => test::all(filter.as_deref()),
     }
 }

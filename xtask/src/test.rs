@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{apt, arrows, env, guests};
+use crate::{apt, arrows, env, guests, languages};
 
 /// A software GPU, so that the GPU code path runs on machines without one.
 const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
@@ -20,7 +20,9 @@ pub fn all(filter: Option<&str>) -> Result<()> {
     if env::has("apt-get") {
         apt::ensure(&DEBIAN)?;
     }
-    let components = guests::build()?;
+    let mut components = guests::build()?;
+    components.extend(languages::build()?);
+    languages::test()?;
     eprintln!(
         "{} components in {}",
         components.len(),

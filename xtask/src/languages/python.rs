@@ -1,0 +1,95 @@
+//! Python: `componentize-py` in a virtual environment of the cache. It puts CPython into the component
+//! and runs the plugin's modules once, so that what they import is there without files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::{Example, cache, wit};
+use crate::{apt, env};
+
+/// For the fingerprint, and what is installed.
+pub const TOOLS: &str = "componentize-py==0.25.1";
+/// What componentize-py looks for first: it names the modules of the interfaces itself.
+const MODULE: &str = "app";
+
+pub fn compile(example: &Example) -> Result<Vec<u8>> {
+    let environment = environment()?;
+    // A copy: Python writes its caches beside the sources.
+    let scratch = example.scratch()?;
+    copy(&example.sdk(), &scratch)?;
+    copy(&example.sources(), &scratch)?;
+    let component = scratch.join("component.wasm");
+    env::run(
+        Command::new(environment.join("bin/componentize-py"))
+            .current_dir(&scratch)
+            .arg("-d")
+            .arg(wit())
+            .args([
+                "-w",
+                example.world,
+                "componentize",
+                "--stub-wasi",
+                "-p",
+                ".",
+            ])
+            .args([MODULE, "-o"])
+            .arg(&component),
+    )?;
+    Ok(fs::read(component)?)
+}
+
+/// A Python that runs tests.
+pub fn interpreter() -> Result<PathBuf> {
+    Ok(environment()?.join("bin/python"))
+}
+
+/// The virtual environment, made unless it is there.
+fn environment() -> Result<PathBuf> {
+    let folder = cache()?.join(format!("python-{}", TOOLS.replace("==", "-")));
+    let done = folder.join("done");
+    if done.is_file() {
+        return Ok(folder);
+    }
+    if !env::has("python3") {
+        apt::ensure(&["python3", "python3-venv"])?;
+    }
+    let make = || {
+        let _ = fs::remove_dir_all(&folder);
+        env::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+    };
+    if make().is_err() {
+        apt::ensure(&["python3-venv"]).context("python3 makes no virtual environment")?;
+        make()?;
+    }
+    env::run(Command::new(folder.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        TOOLS,
+    ]))?;
+    fs::write(done, TOOLS)?;
+    Ok(folder)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        if name == "__pycache__" {
+            continue;
+        }
+        let target = to.join(name);
+        if path.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy(&path, &target)?;
+        } else {
+            fs::copy(&path, &target)?;
+        }
+    }
+    Ok(())
+}
