@@ -109,7 +109,7 @@ impl<'a> HeadsMut<'a> {
         for (stride, size) in axes {
             if size > 1 {
                 assert!(stride >= extent, "heads overlap");
-                extent = stride * (size - 1) + extent;
+                extent += stride * (size - 1);
             }
         }
         SharedHeads {
@@ -205,14 +205,11 @@ impl AttentionRule<'_> {
         batch: usize,
         queries: Range<usize>,
     ) -> Range<usize> {
-        let mut hull = usize::MAX..0;
-        for query in queries {
-            let range = self.range(shape, batch, query);
-            if !range.is_empty() {
-                hull = hull.start.min(range.start)..hull.end.max(range.end);
-            }
-        }
-        if hull.is_empty() { 0..0 } else { hull }
+        queries
+            .map(|query| self.range(shape, batch, query))
+            .filter(|range| !range.is_empty())
+            .reduce(|hull, range| hull.start.min(range.start)..hull.end.max(range.end))
+            .unwrap_or(0..0)
     }
 
     /// Adds the bias to the scores of a query for the keys from `first` on.

@@ -183,12 +183,12 @@ impl Work {
             width,
         );
         let lse = &lse[(batch * s.heads + head) * s.queries + first..];
-        for i in 0..rows {
+        for (i, lse) in lse.iter().enumerate().take(rows) {
             let weights = &mut self.weights[i * width..][..width];
             let dweights = &mut self.dweights[i * width..][..width];
             let range = rule.range(&s, batch, first + i);
             let seen = range.start.clamp(at, at + width) - at..range.end.clamp(at, at + width) - at;
-            if seen.is_empty() || lse[i] == f32::NEG_INFINITY {
+            if seen.is_empty() || *lse == f32::NEG_INFINITY {
                 weights.fill(0.0);
                 dweights.fill(0.0);
                 continue;
@@ -200,7 +200,7 @@ impl Work {
             let place = [batch, head, first + i, at + seen.start];
             let (weights, dweights) = (&mut weights[seen.clone()], &mut dweights[seen]);
             rule.add_bias(place, weights);
-            weights_of(weights, lse[i]);
+            weights_of(weights, *lse);
             // Σ weights·dweights is dout·out, with dropout or without.
             let delta = dot_of(
                 &dout.row(batch, first + i, head)[..dim],

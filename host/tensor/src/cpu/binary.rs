@@ -102,7 +102,7 @@ pub fn binary_scalar(op: BinaryOp, a: &[f32], b: f32, out: &mut [f32]) {
 
 /// out = a op b for a [rows, cols] and b [cols].
 pub fn binary_rows(op: BinaryOp, a: &[f32], b: &[f32], out: &mut [f32]) {
-    assert!(a.len() == out.len() && (out.is_empty() || out.len() % b.len() == 0));
+    assert!(a.len() == out.len() && (out.is_empty() || out.len().is_multiple_of(b.len())));
     let cols = b.len().max(1);
     let rows = par::rows_grain(out.len() / cols, cols, 1);
     par::chunks(out, rows * cols, |at, out| {
@@ -115,7 +115,7 @@ pub fn binary_rows(op: BinaryOp, a: &[f32], b: &[f32], out: &mut [f32]) {
 
 /// out = a op b for a [rows, cols] and b [rows].
 pub fn binary_columns(op: BinaryOp, a: &[f32], b: &[f32], out: &mut [f32]) {
-    assert!(a.len() == out.len() && (out.is_empty() || out.len() % b.len() == 0));
+    assert!(a.len() == out.len() && (out.is_empty() || out.len().is_multiple_of(b.len())));
     let cols = (out.len() / b.len().max(1)).max(1);
     let rows = par::rows_grain(b.len(), cols, 1);
     par::chunks(out, rows * cols, |at, out| {

@@ -63,7 +63,7 @@ pub(super) fn log(x: f32) -> f32 {
     p = p.mul_add(r, -1.666_805_8e-1);
     p = p.mul_add(r, 2.000_071_5e-1);
     p = p.mul_add(r, -2.499_999_4e-1);
-    p = p.mul_add(r, 3.333_333_1e-1);
+    p = p.mul_add(r, 3.333_333e-1);
     let mut y = p * r * z;
     y = e.mul_add(LN2_LOW, y);
     y = z.mul_add(-0.5, y);
@@ -87,7 +87,7 @@ pub(super) fn tanh(x: f32) -> f32 {
     let c = if c < -LIMIT { -LIMIT } else { c };
     let s = c * c;
     let mut p = -2.760_768_5e-16_f32;
-    p = p.mul_add(s, 2.000_187_9e-13);
+    p = p.mul_add(s, 2.000_188e-13);
     p = p.mul_add(s, -8.604_672e-11);
     p = p.mul_add(s, 5.122_297e-8);
     p = p.mul_add(s, 1.485_722_4e-5);

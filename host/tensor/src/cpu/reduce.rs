@@ -118,7 +118,7 @@ pub fn sum_rows(x: &[f32], cols: usize, out: &mut [f32]) {
             }
         }
     }
-    assert!(out.len() == cols && (cols == 0 || x.len() % cols == 0));
+    assert!(out.len() == cols && (cols == 0 || x.len().is_multiple_of(cols)));
     // Narrow matrices are shared by columns too: every column is summed by one task.
     let width = if cols >= 4 * COLUMNS { COLUMNS } else { 64 };
     let width = if x.len() < par::FIXED { cols } else { width };

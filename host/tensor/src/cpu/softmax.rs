@@ -40,7 +40,7 @@ fn rows(
     out: &mut [f32],
     each: impl Fn(&[f32], &mut [f32]) + Sync + Send,
 ) {
-    assert!(x.len() == out.len() && (x.is_empty() || x.len() % cols == 0));
+    assert!(x.len() == out.len() && (x.is_empty() || x.len().is_multiple_of(cols)));
     let cols = cols.max(1);
     let rows = par::rows_grain(x.len() / cols, cols, cost);
     par::chunks(out, rows * cols, |at, out| {

@@ -43,7 +43,7 @@ pub(crate) enum Store {
     /// Blocks of [`BLOCK`] tokens.
     Host(Vec<Arc<Block>>),
     /// [len, kv-heads, head-dim] each; nothing while the slot is empty.
-    Device(Option<(Tensor, Tensor)>),
+    Device(Option<Box<(Tensor, Tensor)>>),
 }
 
 /// Keys and values of [`BLOCK`] tokens, [kv-heads, BLOCK, head-dim] each: the keys of one head are
@@ -203,12 +203,12 @@ impl Slot {
     pub fn append_device(&mut self, k: &Tensor, v: &Tensor) -> Result<(), TensorError> {
         let added = k.shape()[0];
         if let Store::Device(values) = &mut self.store {
-            *values = Some(match values.take() {
+            *values = Some(Box::new(match values.take().map(|values| *values) {
                 Some((old_k, old_v)) => {
                     (Tensor::cat(&[&old_k, k], 0)?, Tensor::cat(&[&old_v, v], 0)?)
                 }
                 None => (k.clone(), v.clone()),
-            });
+            }));
             self.len += added;
         }
         Ok(())
@@ -221,9 +221,10 @@ impl Slot {
         match &mut self.store {
             Store::Host(blocks) => blocks.truncate(length.div_ceil(BLOCK)),
             Store::Device(values) => {
-                *values = match values.take() {
+                *values = match values.take().map(|values| *values) {
                     Some((k, v)) if length > 0 => {
-                        Some((k.narrow(0, 0, length)?, v.narrow(0, 0, length)?))
+                        let kept = (k.narrow(0, 0, length)?, v.narrow(0, 0, length)?);
+                        Some(Box::new(kept))
                     }
                     _ => None,
                 };

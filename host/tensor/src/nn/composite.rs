@@ -45,8 +45,8 @@ pub(super) fn cached(
             .map(|slot| {
                 let shape = [keys, slot.kv_heads, slot.head_dim];
                 match &slot.store {
-                    Store::Device(Some((k, v))) => {
-                        let x = if second { v } else { k };
+                    Store::Device(Some(values)) => {
+                        let x = if second { &values.1 } else { &values.0 };
                         x.pad(&[(0, keys - slot.len), (0, 0), (0, 0)], 0.0)
                     }
                     _ => Tensor::zeros(&shape, call.q.dtype(), call.pass.device()),

@@ -94,7 +94,7 @@ impl Pass {
         Ok(Self(Arc::new(Inner {
             stage,
             inputs,
-            device: device.clone(),
+            device: *device,
             caches: Vec::new(),
             starts: HashMap::new(),
             rng_key,

@@ -51,7 +51,7 @@ impl Tensor {
 fn convert(tensor: &Tensor, dtype: DType) -> Result<Value, TensorError> {
     let stored = tensor.device().stored(dtype)?;
     let x = tensor.value();
-    let value = match (tensor.kind(), Kind::from(dtype)) {
+    match (tensor.kind(), Kind::from(dtype)) {
         (Kind::Float, Kind::Float) => on!("cast", |x| B => B::float_cast(x, stored.into())),
         (Kind::Float, Kind::Int) => on!("cast", |x| B => B::float_into_int(x, stored.into())),
         (Kind::Int, Kind::Float) => on!("cast", |x| B => B::int_into_float(x, stored.into())),
@@ -60,10 +60,9 @@ fn convert(tensor: &Tensor, dtype: DType) -> Result<Value, TensorError> {
         (Kind::Bool, Kind::Float) => on!("cast", |x| B => B::bool_into_float(x, stored.into())),
         (_, Kind::Bool) => {
             let zero = tensor.detach()?.eq_scalar(0.0)?.logical_not()?;
-            return Ok(zero.into_parts().0);
+            Ok(zero.into_parts().0)
         }
-    };
-    value
+    }
 }
 
 /// The conversions that have a kernel.

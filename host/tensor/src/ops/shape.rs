@@ -299,8 +299,7 @@ impl Tensor {
             |_| Vec::new(),
             move |context| {
                 let mut grad = context.grad;
-                for axis in 0..grad.rank() {
-                    let (start, len) = kept[axis];
+                for (axis, &(start, len)) in kept.iter().enumerate().take(grad.rank()) {
                     grad = narrowed(&grad, axis, start, len)?;
                 }
                 Ok(vec![Some(grad)])

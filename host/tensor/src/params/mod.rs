@@ -150,7 +150,7 @@ impl Params {
     /// No parameters yet; those that recipes ask for are initialised from `seed` and their names.
     pub fn new(device: &Device, seed: u64) -> Self {
         Self(Arc::new(Inner {
-            device: device.clone(),
+            device: *device,
             seed,
             state: RwLock::default(),
         }))
@@ -351,7 +351,7 @@ impl Params {
             )));
         }
         let values = init.values(self.0.seed, name, shape, fans)?;
-        let value = self.from_vec(shape, values)?;
+        let value = self.value_of(shape, values)?;
         state.entries.insert(
             name.to_owned(),
             Entry {
@@ -364,7 +364,7 @@ impl Params {
     }
 
     /// A value of these numbers; on the processor they are not copied.
-    fn from_vec(&self, shape: &[usize], values: Vec<f32>) -> Result<Tensor, TensorError> {
+    fn value_of(&self, shape: &[usize], values: Vec<f32>) -> Result<Tensor, TensorError> {
         match Dims::from_slice(shape) {
             Some(dims) if self.0.device.is_cpu() && dims.numel() == values.len() => {
                 Ok(raw::from_vec(&dims, values))
@@ -405,7 +405,7 @@ impl Params {
                     });
                 }
                 (Some(data), known) if known.is_some() || !built => {
-                    let value = self.from_vec(found, data)?;
+                    let value = self.value_of(found, data)?;
                     values.push((name.to_owned(), value));
                 }
                 _ => report.unexpected.push(name.to_owned()),

@@ -18,12 +18,15 @@ pub struct Input {
     pub always_f32: bool,
 }
 
+type Run = Box<dyn Fn(&[Tensor]) -> Result>;
+type Reference = Box<dyn Fn(&[Nd]) -> Nd>;
+
 pub struct Case {
     /// The contract's name, and after a space what is special.
     pub name: &'static str,
     pub inputs: Vec<Input>,
-    pub run: Box<dyn Fn(&[Tensor]) -> Result>,
-    pub reference: Box<dyn Fn(&[Nd]) -> Nd>,
+    pub run: Run,
+    pub reference: Reference,
     /// Half precision is too coarse for it.
     pub only_f32: bool,
 }
@@ -63,11 +66,6 @@ impl Case {
     /// An input with numbers in [-2, 2).
     pub fn input(self, shape: &[usize]) -> Self {
         self.range(shape, -2.0, 2.0)
-    }
-
-    pub fn only_f32(mut self) -> Self {
-        self.only_f32 = true;
-        self
     }
 
     pub fn check(&self, device: &Device, tolerance: f64) {

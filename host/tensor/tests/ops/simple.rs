@@ -64,7 +64,8 @@ pub fn elements() -> Vec<Case> {
         .input(shape),
     ];
     type Binary = fn(&Tensor, &Tensor) -> Result<Tensor, tenon_tensor::TensorError>;
-    let binaries: [(&'static str, Binary, fn(f64, f64) -> f64); 6] = [
+    type Expected = fn(f64, f64) -> f64;
+    let binaries: [(&'static str, Binary, Expected); 6] = [
         ("add", Tensor::add, |a, b| a + b),
         ("sub", Tensor::sub, |a, b| a - b),
         ("mul", Tensor::mul, |a, b| a * b),

@@ -205,7 +205,7 @@ mod packed {
                             alpha: part.alpha,
                             start: match part.start {
                                 _ if depth.start > 0 => TileStart::Scaled(1.0),
-                                Start::Scaled(beta) if beta == 0.0 => TileStart::Nothing,
+                                Start::Scaled(0.0) => TileStart::Nothing,
                                 Start::Scaled(beta) => TileStart::Scaled(beta),
                                 Start::Bias(bias) => TileStart::Bias(bias[column + j..].as_ptr()),
                             },

@@ -240,8 +240,8 @@ fn run(
 /// Sets a row of c to what products are added to.
 fn begin(start: Start, row: &mut [f32]) {
     match start {
-        Start::Scaled(beta) if beta == 0.0 => row.fill(0.0),
-        Start::Scaled(beta) if beta == 1.0 => {}
+        Start::Scaled(0.0) => row.fill(0.0),
+        Start::Scaled(1.0) => {}
         Start::Scaled(beta) => row.iter_mut().for_each(|c| *c *= beta),
         Start::Bias(bias) => row.copy_from_slice(bias),
     }

@@ -55,10 +55,7 @@ fn transposed<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &mut [f
             };
             let row: [&[f32; 16]; 16] = std::array::from_fn(|i| {
                 let at = row(i) * x.row_stride + block * 16;
-                match x.data[at..].first_chunk() {
-                    Some(row) => row,
-                    None => &[0.0; 16],
-                }
+                x.data[at..].first_chunk().unwrap_or(&[0.0; 16])
             });
             let out = &mut out[block * 16 * W + first..];
             // SAFETY: `level` found AVX-512.

@@ -89,7 +89,7 @@ impl Output {
         // SAFETY: the caller's promise.
         let c = unsafe { &mut *self.0.add(at) };
         *c = match p.start {
-            Start::Scaled(beta) if beta == 0.0 => p.alpha * sum,
+            Start::Scaled(0.0) => p.alpha * sum,
             Start::Scaled(beta) => p.alpha.mul_add(sum, beta * *c),
             Start::Bias(bias) => p.alpha.mul_add(sum, bias[column]),
         };

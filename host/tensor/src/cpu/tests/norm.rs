@@ -196,13 +196,13 @@ fn rotary_turns_pairs_and_back() {
             for head in 0..heads {
                 let x = wide(&joint[row * 3 * width + width + head * head_dim..][..head_dim]);
                 let mut y = x.clone();
-                for i in 0..rotated / 2 {
+                for (i, frequency) in frequencies.iter().enumerate().take(rotated / 2) {
                     let (a, b) = if interleaved {
                         (2 * i, 2 * i + 1)
                     } else {
                         (i, i + rotated / 2)
                     };
-                    let angle = f64::from(positions[row] as f32 * frequencies[i]);
+                    let angle = f64::from(positions[row] as f32 * frequency);
                     y[a] = x[a] * angle.cos() - x[b] * angle.sin();
                     y[b] = x[b] * angle.cos() + x[a] * angle.sin();
                 }
