@@ -173,10 +173,10 @@ impl Engine {
         bytes: &[u8],
         digest: &str,
     ) -> Result<wasmtime::component::Component, wasmtime::Error> {
-        if let Some(cache) = &self.inner.cache {
-            if let Some(component) = cache.get(&self.inner.wasm, digest) {
-                return Ok(component);
-            }
+        if let Some(cache) = &self.inner.cache
+            && let Some(component) = cache.get(&self.inner.wasm, digest)
+        {
+            return Ok(component);
         }
         let start = std::time::Instant::now();
         let component = wasmtime::component::Component::from_binary(&self.inner.wasm, bytes)?;

@@ -57,7 +57,7 @@ impl ColumnBuilder {
         if self.column.validity.is_empty() {
             // Every row so far held a value.
             self.column.validity = vec![0xff; self.rows.div_ceil(8)];
-            if self.rows % 8 != 0
+            if !self.rows.is_multiple_of(8)
                 && let Some(last) = self.column.validity.last_mut()
             {
                 *last = (1 << (self.rows % 8)) - 1;
@@ -236,7 +236,7 @@ fn build<T>(
 
 /// Sets bit `index`, one past the bits so far.
 fn push_bit(bitmap: &mut Vec<u8>, index: usize, value: bool) {
-    if index % 8 == 0 {
+    if index.is_multiple_of(8) {
         bitmap.push(0);
     }
     if let Some(last) = bitmap.last_mut() {

@@ -134,7 +134,7 @@ impl Column {
             ));
         }
         let width = self.kind.width().unwrap_or(1);
-        if self.values.len() % width != 0 {
+        if !self.values.len().is_multiple_of(width) {
             return Err(format!(
                 "its {} bytes of values are no whole number of 4-byte elements",
                 self.values.len()

@@ -67,7 +67,7 @@ impl Tensors {
                 u64::MAX
             }
         });
-        self.device = Some(device.clone());
+        self.device = Some(*device);
     }
 
     /// Frees every tensor that is still here. Handles that the guest keeps count until it drops them.
