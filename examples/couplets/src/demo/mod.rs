@@ -99,7 +99,7 @@ pub fn run(options: &Options) -> Result<()> {
         "couplets",
         "couplets",
         "--processor",
-        "tenon/couplet",
+        &step("tenon/couplet", &json!({"tones": tone_columns()})),
         "--grant",
         "tones=tones",
     ])?;
@@ -275,6 +275,11 @@ fn prepare(tenon: &Tenon, corpus: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The columns of the tone table, which has no header.
+fn tone_columns() -> Value {
+    json!({"character": "column_1", "tone": "column_2"})
+}
+
 fn step(plugin: &str, config: &Value) -> String {
     format!("{plugin}={config}")
 }
@@ -301,7 +306,7 @@ fn evaluate(tenon: &Tenon, jobs: &Path, name: &str, model: &str, rows: u32) -> R
         "evaluators": [
             {"plugin": "tenon/perplexity"},
             {"plugin": "tenon/retrieval", "config": {"answer": "tgt_txt"}},
-            {"plugin": "tenon/couplet-rules", "datasets": {"tones": "tones"}},
+            {"plugin": "tenon/couplet-rules", "config": {"tones": tone_columns()}, "datasets": {"tones": "tones"}},
             {"plugin": "tenon/text-overlap", "datasets": {"train": "pairs#train"}},
         ],
     });

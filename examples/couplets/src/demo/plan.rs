@@ -109,7 +109,9 @@ fn sizes(encoder: u32, decoder: u32, width: u32, heads: u32, dropout: f32) -> Va
         "decoder_layers": decoder,
         "width": width,
         "heads": heads,
-        "context": 64,
+        "source_length": 32,
+        "target_length": 34,
         "dropout": dropout,
+        "share_embeddings": true,
     })
 }

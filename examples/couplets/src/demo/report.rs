@@ -30,7 +30,7 @@ pub struct Row {
 /// # Errors
 /// If the run does not have it.
 pub fn measured(run: &Value, metric: &str) -> Result<Measured> {
-    let last = |name: &str| -> Option<f64> { run["metrics"][name]["last"]["value"].as_f64() };
+    let last = |name: &str| -> Option<f64> { run["metrics"][name]["last"].as_f64() };
     let value = last(metric).with_context(|| format!("the run has no metric `{metric}`"))?;
     let interval = last(&format!("{metric}/low")).zip(last(&format!("{metric}/high")));
     Ok(Measured { value, interval })
@@ -132,8 +132,8 @@ mod tests {
     fn a_table_has_a_line_for_each_metric_and_aligned_columns() {
         let run = |value: f64| {
             json!({"metrics": {
-                "a": {"last": {"value": value}}, "a/low": {"last": {"value": value - 0.1}},
-                "a/high": {"last": {"value": value + 0.1}}, "b": {"last": {"value": 12.0}}}})
+                "a": {"last": value}, "a/low": {"last": value - 0.1},
+                "a/high": {"last": value + 0.1}, "b": {"last": 12.0}}})
         };
         let rows = [
             Row {
