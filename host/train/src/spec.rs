@@ -1,0 +1,258 @@
+//! What a training job is to do.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tenon_data::collate::BatchOptions;
+use tenon_tensor::optim::{OptimizerConfig, Schedule, ScheduleKind};
+use utoipa::ToSchema;
+
+use crate::{Result, TrainError};
+
+/// What a training job is to do. Everything but `dataset` and one of `recipe` and `from` has a default;
+/// at least one of `steps`, `epochs` and `minutes` is needed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Name of the run, for people.
+    pub name: Option<String>,
+    /// Its experiment, created where there is none of that name.
+    pub experiment: Option<String>,
+    /// The recipe: `owner/name`, `owner/name@version` or `sha256:…`. Not with `from`, unless it is the
+    /// recipe that the model has.
+    pub recipe: Option<String>,
+    /// The recipe's configuration; with `from`, merged over the one that the model has.
+    #[schema(value_type = Object)]
+    pub recipe_config: Value,
+    /// The model to go on from: `name`, `name@2`, `name@alias` or `run:ID`. Recipe, configuration,
+    /// tokenizer and weights come from it.
+    pub from: Option<String>,
+    /// The tokenizer: `name` or `name@2`. Not with `from`.
+    pub tokenizer: Option<String>,
+    /// Rows to learn: `name[@version][#split]`; split `train` where none is named.
+    #[schema(required)]
+    pub dataset: String,
+    /// Rows to measure on while training: `name[@version][#split]`. Nothing: the dataset's own split
+    /// `dev`, where there is one.
+    pub eval_dataset: Option<String>,
+    /// The recipe's column → the dataset's column, where their names differ.
+    pub columns: BTreeMap<String, String>,
+    /// Steps of the optimiser.
+    pub steps: Option<u64>,
+    /// Walks over the dataset.
+    pub epochs: Option<f64>,
+    /// Minutes of training. Whichever of the limits comes first ends the job, and the learning rate's
+    /// schedule follows it.
+    pub minutes: Option<f64>,
+    /// How batches are made.
+    pub batch: BatchOptions,
+    /// Batches of one step. Their losses count by their weights, so that the step is that of one large
+    /// batch.
+    pub accumulate: usize,
+    /// The optimiser.
+    #[schema(value_type = OptimizerSchema)]
+    pub optimizer: OptimizerConfig,
+    /// The learning rate after the warm-up.
+    pub learning_rate: f64,
+    /// How the learning rate goes on.
+    pub schedule: ScheduleSpec,
+    /// The largest norm of a step's gradient; null: not limited.
+    pub clip_norm: Option<f64>,
+    /// Of the initial weights, the order of rows, dropout and the recipe's own random numbers.
+    pub seed: u64,
+    /// Steps between points of the training metrics.
+    pub log_every: u64,
+    /// Steps between evaluations; nothing: only at the end.
+    pub eval_every: Option<u64>,
+    /// Rows of the evaluation set that are used, from its beginning; nothing: all.
+    pub eval_rows: Option<u64>,
+    /// Steps between checkpoints; one is also written every few minutes, when the job is stopped, and
+    /// at the end.
+    pub checkpoint_every: u64,
+    /// Whether the model is made of the weights with the lowest evaluation loss instead of the last.
+    pub keep_best: bool,
+    /// Registers the model under this name at the end.
+    pub register: Option<String>,
+    /// Labels of the run.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Default for TrainSpec {
+    fn default() -> Self {
+        Self {
+            name: None,
+            experiment: None,
+            recipe: None,
+            recipe_config: json!({}),
+            from: None,
+            tokenizer: None,
+            dataset: String::new(),
+            eval_dataset: None,
+            columns: BTreeMap::new(),
+            steps: None,
+            epochs: None,
+            minutes: None,
+            batch: BatchOptions::default(),
+            accumulate: 1,
+            optimizer: OptimizerConfig::default(),
+            learning_rate: 3e-4,
+            schedule: ScheduleSpec::default(),
+            clip_norm: Some(1.0),
+            seed: 0,
+            log_every: 10,
+            eval_every: None,
+            eval_rows: None,
+            checkpoint_every: 200,
+            keep_best: false,
+            register: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the learning rate goes on: it rises linearly during the warm-up, then follows `kind` to the end
+/// of the job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// The shape after the warm-up: `cosine` (the default), `linear` or `constant`.
+    #[schema(value_type = ScheduleKindSchema)]
+    pub kind: ScheduleKind,
+    /// Steps of the warm-up.
+    pub warmup_steps: u64,
+    /// Where it ends, as a part of the full learning rate.
+    pub min_ratio: f64,
+}
+
+impl ScheduleSpec {
+    /// The schedule of a job of so many steps.
+    pub(crate) fn over(&self, total_steps: u64) -> Schedule {
+        Schedule {
+            kind: self.kind,
+            warmup_steps: self.warmup_steps,
+            total_steps,
+            min_ratio: self.min_ratio,
+        }
+    }
+}
+
+/// For the schema: [`ScheduleKind`].
+#[derive(ToSchema)]
+#[schema(as = ScheduleKind, rename_all = "snake_case")]
+#[allow(dead_code)]
+enum ScheduleKindSchema {
+    Constant,
+    Cosine,
+    Linear,
+}
+
+/// For the schema: [`OptimizerConfig`].
+#[derive(ToSchema)]
+#[schema(as = OptimizerConfig)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Serialize)]
+#[allow(dead_code)]
+enum OptimizerSchema {
+    /// Adam with decoupled weight decay.
+    Adamw {
+        /// Decay of the mean of the gradients; 0.9.
+        beta1: Option<f64>,
+        /// Decay of the mean of the squared gradients; 0.999.
+        beta2: Option<f64>,
+        /// Added to the denominator; 1e-8.
+        eps: Option<f64>,
+        /// Parameters shrink by `lr · weight_decay` in each step; 0.01.
+        weight_decay: Option<f64>,
+        /// Only parameters of two dimensions and more decay; true.
+        decay_only_matrices: Option<bool>,
+    },
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Of the velocity; 0.
+        momentum: Option<f64>,
+        /// How much of a new gradient is left out of the velocity; 0.
+        dampening: Option<f64>,
+        /// Nesterov's look-ahead; false.
+        nesterov: Option<bool>,
+        /// Added to the gradient, times the parameter; 0.
+        weight_decay: Option<f64>,
+        /// Only parameters of two dimensions and more decay; true.
+        decay_only_matrices: Option<bool>,
+    },
+}
+
+impl TrainSpec {
+    /// Refuses what cannot be meant, whatever the data folder holds.
+    pub(crate) fn check(&self) -> Result<()> {
+        let set = |name: &str, reason: &str| Err(TrainError::setting(name, reason));
+        if self.dataset.is_empty() {
+            return set("dataset", "is missing: name the dataset to train on");
+        }
+        if !self.recipe_config.is_object() {
+            return set("recipe_config", "must be a JSON object");
+        }
+        match (&self.recipe, &self.from) {
+            (None, None) => {
+                return set(
+                    "recipe",
+                    "is missing: name a recipe, or with `from` a model to go on from",
+                );
+            }
+            (_, Some(_)) if self.tokenizer.is_some() => {
+                return set(
+                    "tokenizer",
+                    "cannot be chosen with `from`: a model keeps the tokenizer that it was trained with",
+                );
+            }
+            _ => {}
+        }
+        self.check_limits()?;
+        self.check_steps()?;
+        self.optimizer.check()?;
+        self.schedule.over(self.steps.unwrap_or(u64::MAX)).check()?;
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let positive = |name: &str, value: Option<f64>| match value {
+            Some(value) if !(value.is_finite() && value > 0.0) => Err(TrainError::setting(
+                name,
+                format!("is {value}, but must be a number above 0"),
+            )),
+            _ => Ok(()),
+        };
+        if self.steps.is_none() && self.epochs.is_none() && self.minutes.is_none() {
+            return Err(TrainError::Invalid(
+                "nothing says when the training ends: give `steps`, `epochs` or `minutes`".into(),
+            ));
+        }
+        if self.steps == Some(0) {
+            return Err(TrainError::setting("steps", "is 0, but must be at least 1"));
+        }
+        positive("epochs", self.epochs)?;
+        positive("minutes", self.minutes)?;
+        positive("learning_rate", Some(self.learning_rate))?;
+        positive("clip_norm", self.clip_norm)
+    }
+
+    fn check_steps(&self) -> Result<()> {
+        let counts = [
+            ("accumulate", Some(self.accumulate as u64)),
+            ("batch.rows", Some(self.batch.rows as u64)),
+            ("batch.pad_multiple", Some(self.batch.pad_multiple as u64)),
+            (
+                "batch.pack_tokens",
+                self.batch.pack_tokens.map(|n| n as u64),
+            ),
+            ("log_every", Some(self.log_every)),
+            ("eval_every", self.eval_every),
+            ("eval_rows", self.eval_rows),
+            ("checkpoint_every", Some(self.checkpoint_every)),
+        ];
+        match counts.iter().find(|(_, count)| *count == Some(0)) {
+            Some((name, _)) => Err(TrainError::setting(name, "is 0, but must be at least 1")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What a training is, besides its tensors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tenon_data::collate::Position;
+
+/// Everything that a checkpoint keeps beside parameters and the optimiser's memory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Steps that are done.
+    pub step: u64,
+    /// The batch that comes next.
+    pub position: Position,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Real tokens that were learnt from.
+    pub tokens: u64,
+    /// Rows of batches.
+    pub rows: u64,
+    /// Calls of the optimiser.
+    pub optimizer_steps: u64,
+    /// The training loss at the last point of its curve.
+    pub loss: Option<f64>,
+    /// The step after which the model was measured last, and what was found.
+    pub evaluated: Option<u64>,
+    #[serde(default)]
+    pub values: BTreeMap<String, f64>,
+    /// The best measurement so far.
+    pub best: Option<Best>,
+    /// The sums of the curve's next point.
+    pub window: Sums,
+}
+
+/// A measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Best {
+    pub step: u64,
+    pub values: BTreeMap<String, f64>,
+}
+
+/// What was summed since the curve's last point. Bits, because JSON rounds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Sums {
+    pub loss_bits: u64,
+    pub weight_bits: u64,
+}

@@ -1,0 +1,253 @@
+//! One step: batches, their gradients, the update.
+
+use tenon_data::collate::{CollatedBatch, Loader, Position};
+use tenon_model::{Model, model::tensors};
+use tenon_plugin::{Losses, recipe::Layout};
+use tenon_tensor::{
+    Tape, Tensor,
+    nn::{Pass, Scope, Stage},
+    optim::{Accumulator, Optimizer, ParameterGroup, clip_factor, grad_norm},
+    rng,
+};
+
+use super::scalars;
+use crate::{Result, TrainError, TrainSpec};
+
+/// The model with all that changes it.
+pub(super) struct Learner {
+    model: Model,
+    optimizer: Optimizer,
+    groups: Vec<ParameterGroup>,
+    loader: Loader,
+    accumulator: Accumulator,
+    batches: usize,
+    clip: Option<f64>,
+    seed: u64,
+    /// Whether numbers can be read without waiting: in host memory.
+    host: bool,
+    /// Whether the signature says what is learnt, so that a batch without any is known beforehand.
+    labelled: bool,
+}
+
+/// The losses of one batch, still on the device.
+pub(super) struct Loss {
+    pub loss: Tensor,
+    pub weight: Weight,
+    /// What the recipe wants logged.
+    pub metrics: Vec<(String, Tensor)>,
+}
+
+/// Over how many items a loss is a mean.
+pub(super) enum Weight {
+    Known(f64),
+    OnDevice(Box<Tensor>),
+}
+
+/// What a step has done.
+pub(super) struct Done {
+    pub losses: Vec<Loss>,
+    /// Of the gradient before clipping, where it was needed.
+    pub norm: Option<f64>,
+    pub tokens: u64,
+    pub rows: u64,
+}
+
+/// What a batch's forward and backward give.
+struct Learnt {
+    losses: Losses,
+    gradients: Vec<(String, Tensor)>,
+    scope: Scope,
+}
+
+impl Learner {
+    pub fn new(
+        mut model: Model,
+        optimizer: Optimizer,
+        loader: Loader,
+        spec: &TrainSpec,
+        seed: u64,
+    ) -> Result<Self> {
+        let groups = model.recipe_mut().parameter_groups()?;
+        let labelled = model.signature().inputs.iter().any(|input| {
+            matches!(
+                input.layout,
+                Layout::NextTokens { .. } | Layout::Masked { .. }
+            )
+        });
+        Ok(Self {
+            host: model.device().is_cpu(),
+            model,
+            optimizer,
+            groups,
+            loader,
+            accumulator: Accumulator::new(),
+            batches: spec.accumulate,
+            clip: spec.clip_norm,
+            seed,
+            labelled,
+        })
+    }
+
+    pub fn model(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    pub fn params(&self) -> &tenon_tensor::params::Params {
+        self.model.params()
+    }
+
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    pub fn position(&self) -> Position {
+        self.loader.position()
+    }
+
+    /// Step `number` (from 1) with this learning rate. `log`: metrics are wanted.
+    pub fn step(&mut self, number: u64, rate: f64, log: bool) -> Result<Done> {
+        let mut done = Done {
+            losses: Vec::with_capacity(self.batches),
+            norm: None,
+            tokens: 0,
+            rows: 0,
+        };
+        let mut computed = Vec::with_capacity(self.batches);
+        for at in 0..self.batches {
+            let batch = self.loader.next_batch()?;
+            done.tokens += batch.tokens as u64;
+            done.rows += batch.rows as u64;
+            // Nothing to learn, and a mean over nothing is no number.
+            if self.labelled && batch.learnt_tokens == 0 {
+                continue;
+            }
+            let key = self.key(number, at);
+            let loss = self.learn(&batch, key, log)?;
+            done.losses.push(loss);
+            computed.push((batch, key));
+        }
+        let (gradients, weight) = self.accumulator.finish();
+        if weight == 0.0 || gradients.is_empty() {
+            return Ok(done);
+        }
+        let mut scale = 1.0;
+        if self.clip.is_some() || log {
+            let norm = grad_norm(&gradients)?;
+            if !norm.is_finite() {
+                drop(gradients);
+                return Err(self.not_finite("the gradient's norm", norm, &computed));
+            }
+            scale = self.clip.map_or(1.0, |most| clip_factor(norm, most));
+            done.norm = Some(norm);
+        }
+        self.optimizer
+            .step_scaled(self.model.params(), &gradients, scale, rate, &self.groups)?;
+        Ok(done)
+    }
+
+    /// The key of a pass's random numbers.
+    fn key(&self, step: u64, at: usize) -> u64 {
+        rng::derive(self.seed, (step - 1) * self.batches as u64 + at as u64)
+    }
+
+    /// Adds a batch's gradients.
+    fn learn(&mut self, batch: &CollatedBatch, key: u64, log: bool) -> Result<Loss> {
+        let tape = Tape::new();
+        let Learnt {
+            losses,
+            gradients,
+            scope,
+        } = self.compute(&tape, batch, key)?;
+        tape.close();
+        // One batch needs no weight, and on a device reading it would mean to wait.
+        let weight = match self.host || self.batches > 1 {
+            true => Weight::Known(losses.weight.item()?),
+            false => Weight::OnDevice(Box::new(losses.weight)),
+        };
+        if self.host {
+            let value = losses.loss.item()?;
+            let counts = !matches!(weight, Weight::Known(0.0));
+            if counts && !value.is_finite() {
+                drop(gradients);
+                return Err(self.not_finite("the loss", value, &[(batch.clone(), key)]));
+            }
+        }
+        scope.commit_buffers()?;
+        let share = match weight {
+            Weight::Known(weight) => weight,
+            Weight::OnDevice(_) => 1.0,
+        };
+        self.accumulator.add(gradients, share)?;
+        Ok(Loss {
+            loss: losses.loss.detach()?,
+            weight,
+            metrics: if log { losses.metrics } else { Vec::new() },
+        })
+    }
+
+    /// Forward, loss and backward. When a plugin fails in here, the tape and all tensors on it go with
+    /// this frame.
+    fn compute(&mut self, tape: &Tape, batch: &CollatedBatch, key: u64) -> Result<Learnt> {
+        let device = *self.model.device();
+        let scope = Scope::root(self.model.params(), Some(tape));
+        let pass = Pass::new(Stage::Train, batch.infos.clone(), key, &device)?;
+        let inputs = tensors(batch, &device)?;
+        let recipe = self.model.recipe_mut();
+        let outputs = recipe.forward(&scope, &pass, inputs.clone())?;
+        let losses = recipe.loss(&pass, outputs, inputs)?;
+        let mut gradients = tape.backward(&losses.loss)?;
+        let gradients = scope.gradients(&mut gradients);
+        // So that the optimiser may work where the parameters are.
+        scope.release();
+        Ok(Learnt {
+            losses,
+            gradients,
+            scope,
+        })
+    }
+
+    /// The error of a number that is none. The batches are computed once more, looking at every
+    /// operation: parameters and random numbers are those of then.
+    fn not_finite(
+        &mut self,
+        what: &'static str,
+        value: f64,
+        batches: &[(CollatedBatch, u64)],
+    ) -> TrainError {
+        self.accumulator = Accumulator::new();
+        let operation = batches.iter().find_map(|(batch, key)| {
+            let tape = Tape::new();
+            tape.trace_non_finite(true);
+            // What it computes is of no interest, nor is why it may fail.
+            drop(self.compute(&tape, batch, *key));
+            tape.non_finite().map(|found| found.to_string())
+        });
+        TrainError::NonFinite {
+            what,
+            value,
+            operation,
+        }
+    }
+}
+
+/// The numbers of some losses: loss and weight each, read at once.
+pub(super) fn numbers(losses: &[Loss]) -> Result<Vec<(f64, f64)>> {
+    let mut wanted: Vec<&Tensor> = losses.iter().map(|loss| &loss.loss).collect();
+    wanted.extend(losses.iter().filter_map(|loss| match &loss.weight {
+        Weight::OnDevice(weight) => Some(weight.as_ref()),
+        Weight::Known(_) => None,
+    }));
+    let read = scalars::read(&wanted)?;
+    let mut weights = read[losses.len()..].iter();
+    Ok(losses
+        .iter()
+        .zip(&read)
+        .map(|(loss, value)| {
+            let weight = match loss.weight {
+                Weight::Known(weight) => weight,
+                Weight::OnDevice(_) => weights.next().copied().unwrap_or(0.0),
+            };
+            (*value, weight)
+        })
+        .collect())
+}

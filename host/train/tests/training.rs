@@ -1,0 +1,329 @@
+//! Trainings from beginning to end.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{place, points, small, spec, until, weights};
+use tenon_data::collate::BatchOptions;
+use tenon_model::platform::MANIFEST;
+use tenon_plugin::{
+    Grants,
+    batch::{Batch, Column},
+};
+use tenon_tensor::optim::{OptimizerConfig, Sgd};
+use tenon_track::{ReferenceKind, RunStatus};
+use tenon_train::{ScheduleSpec, TrainSpec};
+
+#[test]
+fn a_model_learns_and_everything_that_made_it_is_recorded() {
+    let place = place();
+    let run = place.finish(TrainSpec {
+        name: Some("first".into()),
+        experiment: Some("letters".into()),
+        eval_every: Some(30),
+        register: Some("speller".into()),
+        tags: [("why".to_owned(), "test".to_owned())].into(),
+        ..spec(80)
+    });
+    // 13 learnt tokens a row: the first letter is a guess among 8, all others follow from it.
+    let uniform = 13f64.ln();
+    let floor = 8f64.ln() / 13.0;
+    let losses = place.points(&run.id, "train/loss");
+    assert_eq!(losses.len(), 80);
+    assert!((losses[0].1 - uniform).abs() < 0.3, "{}", losses[0].1);
+    let last = run.metrics["eval/loss"].last;
+    assert!(last < floor + 0.3 && last > floor - 0.05, "{last}, {floor}");
+    let evaluated: Vec<i64> = place
+        .points(&run.id, "eval/loss")
+        .iter()
+        .map(|point| point.0)
+        .collect();
+    assert_eq!(evaluated, [30, 60, 80]);
+    let perplexity = run.metrics["eval/perplexity"].last;
+    assert!((perplexity - last.exp()).abs() < 1e-9);
+    assert!(run.metrics["eval/accuracy"].last > 0.8);
+    let rates = place.points(&run.id, "train/lr");
+    assert_eq!((rates[0].1, rates[1].1, rates[2].1), (0.0, 5e-3, 1e-2));
+    assert!(rates[79].1 < 1e-4 && run.metrics["train/grad_norm"].count == 80);
+    assert!(run.metrics["train/tokens_per_second"].last > 0.0);
+
+    assert_eq!(
+        (run.name.as_str(), run.tags["why"].as_str()),
+        ("first", "test")
+    );
+    for (name, value) in [
+        ("recipe", json!("tenon/gpt@0.1.0")),
+        ("recipe_config.width", json!(32)),
+        ("recipe_config.packing", json!(true)),
+        ("dataset", json!("letters@1#train")),
+        ("eval_dataset", json!("letters@1#dev")),
+        ("tokenizer", json!("chars@1")),
+        ("batch.rows", json!(16)),
+        ("optimizer.kind", json!("adamw")),
+        ("learning_rate", json!(0.01)),
+        ("schedule.warmup_steps", json!(2)),
+        ("vocabulary", json!(13)),
+        ("device", json!("cpu")),
+        ("train_rows", json!(64)),
+        ("train_tokens", json!(64 * 14)),
+        ("total_steps", json!(80)),
+    ] {
+        assert_eq!(run.params[name], value, "{name}");
+    }
+    assert_eq!(run.seeds["job"], 7);
+    let dataset = place.platform().datasets.get("letters").unwrap();
+    let tokenizer = place.platform().tokenizers.get("chars").unwrap();
+    let recipe = place.platform().registry.find("tenon/gpt").unwrap();
+    for (kind, role, digest) in [
+        (ReferenceKind::Plugin, "recipe", &recipe.digest),
+        (ReferenceKind::Dataset, "train", &dataset.digest),
+        (ReferenceKind::Dataset, "eval", &dataset.digest),
+        (ReferenceKind::Tokenizer, "tokenizer", &tokenizer.digest),
+    ] {
+        assert!(
+            run.inputs
+                .iter()
+                .any(|input| input.kind == kind && input.role == role && input.digest == *digest),
+            "{role}: {:?}",
+            run.inputs
+        );
+    }
+
+    let version = place.platform().tracker.resolve_model("speller").unwrap();
+    assert_eq!(version.manifest.run.as_deref(), Some(run.id.as_str()));
+    assert_eq!(version.digest, run.artifacts[MANIFEST].digest);
+    assert_eq!(version.manifest.weights, weights(&run));
+    assert_eq!(version.manifest.metrics["eval/loss"], last);
+    let made: Vec<_> = run.outputs.iter().map(|output| output.kind).collect();
+    assert_eq!(made, [ReferenceKind::Model, ReferenceKind::Weights]);
+    let left = std::fs::read_dir(place.folder.path().join("runs")).unwrap();
+    assert_eq!(left.count(), 0, "checkpoints of a finished run are gone");
+
+    // It is a model, by its registered name and by its run.
+    for reference in ["speller@1".to_owned(), format!("run:{}", run.id)] {
+        let (_, manifest) = place.platform().manifest(&reference).unwrap();
+        let mut model = place.platform().load(&manifest, Grants::default()).unwrap();
+        let rows = Batch {
+            rows: 1,
+            columns: vec![Column::from_utf8("text", ["cdefghabcdef"])],
+        };
+        let scored = model.score(&rows).unwrap()[0];
+        let loss = -scored.log_likelihood / f64::from(scored.tokens);
+        assert!(loss < 8f64.ln() / 12.0 + 0.3, "{loss}");
+    }
+}
+
+#[test]
+fn two_half_batches_are_one_whole() {
+    let place = place();
+    let of = |rows, accumulate, clip_norm| TrainSpec {
+        accumulate,
+        clip_norm,
+        batch: BatchOptions {
+            rows,
+            shuffle: false,
+            ..BatchOptions::default()
+        },
+        ..spec(6)
+    };
+    for clip in [Some(0.3), None] {
+        let runs = [of(16, 1, clip), of(8, 2, clip), of(4, 4, clip)].map(|spec| place.finish(spec));
+        let losses = runs.map(|run| place.points(&run.id, "train/loss"));
+        assert_eq!(losses[0].len(), 6);
+        for other in &losses[1..] {
+            for (a, b) in losses[0].iter().zip(other) {
+                assert!((a.1 - b.1).abs() < 1e-4, "{losses:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fine_tuning_goes_on_from_a_model() {
+    let place = place();
+    let base = place.finish(TrainSpec {
+        register: Some("base".into()),
+        ..spec(60)
+    });
+    let untaught = place.points(&base.id, "train/loss")[0].1;
+    for from in ["base@1".to_owned(), format!("run:{}", base.id)] {
+        let run = place.finish(TrainSpec {
+            recipe: None,
+            tokenizer: None,
+            from: Some(from.clone()),
+            recipe_config: json!({"dropout": 0.25}),
+            ..spec(3)
+        });
+        let first = place.points(&run.id, "train/loss")[0].1;
+        assert!(first < untaught / 2.0, "{first} is like {untaught}");
+        // The model's configuration, with the change.
+        assert_eq!(run.params["recipe_config.width"], json!(32));
+        assert_eq!(run.params["recipe_config.dropout"], json!(0.25));
+        assert_eq!(run.params["from"], json!(from));
+        assert_eq!(run.parent.as_deref(), Some(base.id.as_str()));
+        let (_, parent) = place.platform().manifest("base").unwrap();
+        let (_, child) = place
+            .platform()
+            .manifest(&format!("run:{}", run.id))
+            .unwrap();
+        assert_eq!(child.parent, Some(parent.digest()));
+        assert_eq!(child.tokenizer, parent.tokenizer);
+        assert!(run.inputs.iter().any(|input| input.role == "parent"
+            && input.kind == ReferenceKind::Model
+            && input.digest == parent.digest()));
+    }
+    // Weights of another shape are refused, by name.
+    let run = place.train(TrainSpec {
+        recipe: None,
+        tokenizer: None,
+        from: Some("base".into()),
+        recipe_config: json!({"width": 64}),
+        ..spec(3)
+    });
+    let error = run.error.unwrap();
+    assert!(
+        error.contains("`wte.weight`") && error.contains("[13, 32]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_at_its_step() {
+    let place = place();
+    let run = place.train(TrainSpec {
+        optimizer: OptimizerConfig::Sgd(Sgd::default()),
+        learning_rate: 1e30,
+        clip_norm: None,
+        schedule: ScheduleSpec::default(),
+        log_every: 100,
+        register: Some("broken".into()),
+        ..spec(50)
+    });
+    assert_eq!(run.status, RunStatus::Failed);
+    let error = run.error.unwrap();
+    assert!(error.starts_with("step 2: the loss is "), "{error}");
+    assert!(error.contains("was the first to give one"), "{error}");
+    assert!(error.contains("hint: lower the learning rate"), "{error}");
+    assert!(run.outputs.is_empty() && run.artifacts.is_empty());
+    assert!(place.platform().tracker.model("broken").is_err());
+}
+
+#[test]
+fn the_best_weights_are_kept_where_that_is_asked_for() {
+    let place = place();
+    // A learning rate that destroys what was learnt before.
+    let wild = |keep_best| TrainSpec {
+        keep_best,
+        eval_every: Some(5),
+        checkpoint_every: 7,
+        learning_rate: 0.3,
+        schedule: ScheduleSpec {
+            warmup_steps: 60,
+            ..ScheduleSpec::default()
+        },
+        clip_norm: None,
+        ..spec(60)
+    };
+    let runs = [true, false].map(|keep| place.finish(wild(keep)));
+    let losses = place.points(&runs[0].id, "eval/loss");
+    let best = losses.iter().map(|point| point.1).fold(f64::MAX, f64::min);
+    let last = losses.last().unwrap().1;
+    assert!(best < last, "the last is not the best: {losses:?}");
+    let manifest = |run: &tenon_track::Run| {
+        place
+            .platform()
+            .manifest(&format!("run:{}", run.id))
+            .unwrap()
+            .1
+    };
+    assert_eq!(manifest(&runs[0]).metrics["eval/loss"], best);
+    assert_eq!(manifest(&runs[1]).metrics["eval/loss"], last);
+    // And it is what the weights give.
+    let again = place.finish(TrainSpec {
+        recipe: None,
+        tokenizer: None,
+        recipe_config: json!({}),
+        from: Some(format!("run:{}", runs[0].id)),
+        learning_rate: 1e-30,
+        ..spec(1)
+    });
+    assert!((again.metrics["eval/loss"].last - best).abs() < 1e-6);
+}
+
+#[test]
+fn epochs_end_a_training_and_columns_are_renamed() {
+    let place = place();
+    let rows = support::alphabet(10, 9).replace("text", "line");
+    support::import(place.platform(), "lines", &[("all", rows)]);
+    // 3 batches an epoch.
+    let run = place.finish(TrainSpec {
+        dataset: "lines#all".into(),
+        eval_dataset: Some("letters".into()),
+        columns: [("text".to_owned(), "line".to_owned())].into(),
+        steps: None,
+        epochs: Some(2.5),
+        batch: BatchOptions {
+            rows: 4,
+            ..BatchOptions::default()
+        },
+        ..spec(1)
+    });
+    assert_eq!(place.points(&run.id, "train/loss").len(), 8);
+    assert_eq!(run.params["columns.text"], json!("line"));
+}
+
+#[test]
+fn minutes_that_were_used_before_a_resume_count() {
+    let place = place();
+    let run = place
+        .jobs
+        .train(TrainSpec {
+            steps: None,
+            minutes: Some(0.1),
+            log_every: 50,
+            ..spec(1)
+        })
+        .unwrap();
+    let platform = place.platform();
+    until("it trains", || {
+        !points(platform, &run.id, "train/loss").is_empty()
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    place.jobs.stop(&run.id).unwrap();
+    let stopped = place.jobs.wait(&run.id).unwrap();
+    assert_eq!(
+        stopped.status,
+        RunStatus::Interrupted,
+        "{:?}",
+        stopped.error
+    );
+    let before = points(platform, &run.id, "train/loss").last().unwrap().0;
+    let start = Instant::now();
+    place.jobs.resume(&run.id).unwrap();
+    let run = support::finished(place.jobs.wait(&run.id).unwrap());
+    let took = start.elapsed().as_secs_f64();
+    assert!(took > 0.5 && took < 5.0, "2 s were left, it took {took}");
+    let rates = points(platform, &run.id, "train/lr");
+    assert!(rates.last().unwrap().0 > before);
+    assert!(
+        rates.last().unwrap().1 < 1e-3,
+        "the schedule ends with the time"
+    );
+    assert!(rates.windows(2).all(|pair| pair[0].0 < pair[1].0));
+}
+
+#[test]
+fn the_seed_decides_and_nothing_else() {
+    let place = place();
+    let of = |seed| TrainSpec {
+        recipe_config: small(0.2),
+        seed,
+        ..spec(4)
+    };
+    let [a, b, c] = [1, 1, 2].map(|seed| weights(&place.finish(of(seed))));
+    assert_eq!(a, b);
+    assert_ne!(a, c);
+}
