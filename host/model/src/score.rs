@@ -2,7 +2,7 @@
 
 use tenon_data::collate::{EncodeOptions, EncodedRows, Placement};
 use tenon_plugin::{Scored, batch::Batch, recipe::Generation};
-use tenon_tensor::{DType, Tensor, ops::Reduction};
+use tenon_tensor::{DType, Reduction, Tensor};
 
 use crate::{Model, ModelError, Result};
 
