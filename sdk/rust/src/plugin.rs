@@ -96,6 +96,11 @@ macro_rules! __export_description {
             }
             #[cfg(target_arch = "wasm32")]
             $crate::bindings::plugin::__export_plugin!(Described with_types_in $crate::bindings::plugin);
+            // Natively nothing is exported: this alone keeps the plugin from being dead code.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn() = || {
+                let _ = <$type as $trait>::open;
+            };
         };
     };
 }

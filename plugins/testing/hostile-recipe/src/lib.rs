@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use tenon_sdk::{
-    Error, Recipe, Result, function, host,
+    Context, Error, Recipe, Result, function, host,
     recipe::{
         Generation, Init, Input, Losses, Pass, Piece, Scope, Signature, Tensors, cross_entropy,
     },
@@ -136,9 +136,9 @@ impl Hostile {
             Does::Panic => panic!("the recipe gave up on purpose"),
             Does::Shape => {
                 let wrong = Tensor::from_f32s(&[3, 5], &[0.0; 15])?;
-                return logits.matmul(&wrong);
+                return Ok(logits.matmul(&wrong)?);
             }
-            Does::Nan => return logits.mul_scalar(f64::NAN),
+            Does::Nan => return Ok(logits.mul_scalar(f64::NAN)?),
         }
         Ok(logits)
     }
