@@ -7,6 +7,9 @@ use crate::{apt, arrows, env, guests, languages};
 /// A software GPU, so that the GPU code path runs on machines without one.
 const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
+/// The client that a test asks our completions with.
+const CLIENT: &str = "openai==3.57.0";
+
 /// Everything, cheapest first.
 pub fn all(filter: Option<&str>) -> Result<()> {
     let guests = env::root().join("plugins/Cargo.toml");
@@ -54,8 +57,12 @@ pub fn all(filter: Option<&str>) -> Result<()> {
             .arg(&guests),
     )?;
 
+    // The end-to-end tests run the binaries that lie in the target folder.
+    let binaries = ["build", "--release", "--workspace", "--bins", "--locked"];
+    env::run(env::cargo()?.args(binaries))?;
     let mut host = env::cargo()?;
-    host.env("TENON_PLUGINS", env::components()?);
+    host.env("TENON_PLUGINS", env::components()?)
+        .env("TENON_PYTHON", languages::interpreter_with(CLIENT)?);
     host.args(["test", "--release", "--workspace", "--locked"]);
     if let Some(filter) = filter {
         host.args(["--", filter]);

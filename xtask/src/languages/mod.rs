@@ -18,6 +18,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+pub use python::interpreter_with;
+
 use crate::env;
 
 /// A plugin's folder, and what is built from it.

@@ -18,7 +18,7 @@ pub const TOOLS: &str = "componentize-py==0.25.1";
 const MODULE: &str = "app";
 
 pub fn compile(example: &Example) -> Result<Vec<u8>> {
-    let environment = environment()?;
+    let environment = environment(TOOLS)?;
     // A copy: Python writes its caches beside the sources.
     let scratch = example.scratch()?;
     copy(&example.sdk(), &scratch)?;
@@ -45,12 +45,17 @@ pub fn compile(example: &Example) -> Result<Vec<u8>> {
 
 /// A Python that runs tests.
 pub fn interpreter() -> Result<PathBuf> {
-    Ok(environment()?.join("bin/python"))
+    interpreter_with(TOOLS)
 }
 
-/// The virtual environment, made unless it is there.
-fn environment() -> Result<PathBuf> {
-    let folder = cache()?.join(format!("python-{}", TOOLS.replace("==", "-")));
+/// A Python in which a package of this version is installed.
+pub fn interpreter_with(requirement: &str) -> Result<PathBuf> {
+    Ok(environment(requirement)?.join("bin/python"))
+}
+
+/// The virtual environment with a package, made unless it is there.
+fn environment(requirement: &str) -> Result<PathBuf> {
+    let folder = cache()?.join(format!("python-{}", requirement.replace("==", "-")));
     let done = folder.join("done");
     if done.is_file() {
         return Ok(folder);
@@ -70,9 +75,9 @@ fn environment() -> Result<PathBuf> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        TOOLS,
+        requirement,
     ]))?;
-    fs::write(done, TOOLS)?;
+    fs::write(done, requirement)?;
     Ok(folder)
 }
 

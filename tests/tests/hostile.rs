@@ -1,0 +1,198 @@
+//! Plugins that are broken, or that misbehave while a model trains: each ends its own command with a
+//! sentence that says what happened, and nothing half-made stays.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tenon_tests::{Room, component, verses};
+
+/// A folder in which the misbehaving recipe can train.
+fn room() -> Room {
+    let room = Room::new();
+    let rows = room.file("rows.jsonl", verses(40));
+    room.ok(&["plugin", "install", &component("testing-hostile-recipe")]);
+    room.ok(&["data", "import", "verses", &rows]);
+    room.ok(&[
+        "tokenizer",
+        "train",
+        "verses",
+        "--dataset",
+        "verses",
+        "--columns",
+        "text",
+    ]);
+    room
+}
+
+/// Trains with the recipe misbehaving from its third forward on.
+fn train<'a>(config: &'a str, steps: &'a str) -> Vec<&'a str> {
+    vec![
+        "train",
+        "--recipe",
+        "testing/hostile-recipe",
+        "--recipe-config",
+        config,
+        "--dataset",
+        "verses",
+        "--tokenizer",
+        "verses",
+        "--batch-rows",
+        "4",
+        "--steps",
+        steps,
+        "--register",
+        "bad",
+        "--device",
+        "cpu",
+    ]
+}
+
+/// The misbehaviour ends the run with this in its message; the folder is as good as before.
+fn ends(does: &str, expected: &[&str]) -> Value {
+    let room = room();
+    let config = json!({"does": does, "from": 3}).to_string();
+    let begin = Instant::now();
+    let error = room.error(1, &train(&config, "20"));
+    let took = begin.elapsed();
+    let text = error.to_string();
+    for part in expected {
+        assert!(text.contains(part), "`{part}` is not in {text}");
+    }
+    assert!(
+        text.contains("testing/hostile-recipe"),
+        "the plugin is named: {text}"
+    );
+    assert!(took < Duration::from_secs(90), "{does} took {took:?}");
+    let runs = room.json(&["runs", "list"]);
+    let run = runs
+        .as_array()
+        .or_else(|| runs["runs"].as_array())
+        .unwrap()
+        .iter()
+        .find(|run| run["kind"] == "train")
+        .unwrap()
+        .clone();
+    assert_eq!(run["status"], "failed");
+    assert!(
+        run["error"].as_str().is_some_and(|error| !error.is_empty()),
+        "{run}"
+    );
+    assert_eq!(
+        room.json(&["model", "list"])
+            .to_string()
+            .contains("\"bad\""),
+        false,
+        "nothing is registered"
+    );
+    // The same folder goes on to train with the same recipe when it behaves.
+    room.ok(&train(r#"{"does": "nothing"}"#, "5"));
+    error
+}
+
+#[test]
+fn a_loop_without_end() {
+    ends("loop", &["deadline"]);
+}
+
+#[test]
+fn a_loop_of_host_calls() {
+    ends("host-calls", &["deadline"]);
+}
+
+#[test]
+fn memory_without_end() {
+    ends("allocate", &["memory"]);
+}
+
+#[test]
+fn leaked_handles() {
+    ends("leak", &["handles"]);
+}
+
+#[test]
+fn a_giant_list() {
+    ends("giant-list", &["memory"]);
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_step() {
+    ends("panic", &["the recipe gave up on purpose"]);
+}
+
+#[test]
+fn shapes_that_do_not_fit() {
+    // The operation, both shapes and the guest's function.
+    ends("shape", &["matmul", "[3, 5]", "misbehave", "forward"]);
+}
+
+#[test]
+fn a_loss_that_is_no_number() {
+    ends("nan", &["step", "mul-scalar"]);
+}
+
+#[test]
+fn files_that_are_no_plugins() {
+    let room = Room::new();
+    let text = room.file("text.wasm", "hello");
+    assert!(
+        room.fails(2, &["plugin", "install", &text])
+            .contains("text.wasm")
+    );
+    let bytes = fs::read(component("recipe-gpt")).unwrap();
+    let cut = room.file("cut.wasm", &bytes[..bytes.len() / 2]);
+    assert!(
+        room.fails(2, &["plugin", "install", &cut])
+            .contains("cut.wasm")
+    );
+    let mut flipped = bytes.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0xff;
+    let flipped = room.file("flipped.wasm", &flipped);
+    // A flipped bit may still be valid code: then it is another plugin, but never a crash.
+    let done = room.run(&["plugin", "install", &flipped]);
+    assert!(done.status.code().is_some(), "{}", done.stderr);
+    let module = room.file("module.wasm", b"\0asm\x01\0\0\0");
+    let said = room.fails(2, &["plugin", "install", &module]);
+    assert!(said.contains("component"), "{said}");
+}
+
+#[test]
+fn a_plugin_of_another_kind() {
+    let room = room();
+    room.ok(&["plugin", "install", &component("transform-dedup")]);
+    let args: Vec<&str> = train("{}", "5")
+        .into_iter()
+        .map(|arg| {
+            if arg == "testing/hostile-recipe" {
+                "tenon/dedup"
+            } else {
+                arg
+            }
+        })
+        .collect();
+    let error = room.error(2, &args).to_string();
+    assert!(
+        error.contains("transform") && error.contains("recipe"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_configuration_that_violates_its_schema() {
+    let room = room();
+    let error = room
+        .error(2, &train(r#"{"does": "dance"}"#, "5"))
+        .to_string();
+    assert!(error.contains("does") && error.contains("dance"), "{error}");
+    assert_eq!(
+        room.json(&["runs", "list", "--kind", "train"])
+            .as_array()
+            .map(Vec::len)
+            .unwrap_or(0),
+        0
+    );
+}
