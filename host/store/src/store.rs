@@ -290,6 +290,15 @@ impl Store {
         self.inner.space.free()
     }
 
+    /// Whether `bytes` more may be written into the folder: for files that the store does not write
+    /// itself, in [`Store::scratch`] and [`Store::dir`].
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`].
+    pub fn check_space(&self, bytes: u64) -> Result<(), StoreError> {
+        self.inner.space.admit(bytes)
+    }
+
     /// The names of the tables that hold records.
     ///
     /// # Errors

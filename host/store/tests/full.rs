@@ -41,6 +41,7 @@ fn little_space_refuses_writes_but_not_deletes() {
     assert!(error.to_string().contains("disk full") && error.is_disk_full());
     assert!(matches!(store.state(), State::DiskFull { .. }));
     assert!(store.blobs().put(&[1; 100]).unwrap_err().is_disk_full());
+    assert!(store.check_space(100).unwrap_err().is_disk_full());
     assert_eq!(store.get("t", "k").unwrap().unwrap(), b"v");
 
     store.commit(Transaction::new().delete("t", "k")).unwrap();

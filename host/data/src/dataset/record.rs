@@ -49,6 +49,8 @@ pub struct LineageStep {
 
 /// What a version was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+// Tracking has a lineage too: in one document they need two names.
+#[schema(as = DatasetLineage)]
 pub struct Lineage {
     /// The dataset it was made from, `name@version`.
     pub parent: String,
@@ -70,6 +72,7 @@ pub struct DatasetVersion {
     /// `blake3:…` over schema and parts: equal content has an equal digest.
     pub digest: String,
     /// The columns.
+    #[schema(value_type = Vec<crate::schema::ColumnSpec>)]
     pub schema: Schema,
     /// The splits by name.
     pub splits: Vec<Split>,
@@ -121,6 +124,7 @@ pub struct DatasetSummary {
     /// The latest version's digest.
     pub digest: String,
     /// Its columns.
+    #[schema(value_type = Vec<crate::schema::ColumnSpec>)]
     pub schema: Schema,
     /// Its rows by split.
     pub splits: Vec<SplitSummary>,
