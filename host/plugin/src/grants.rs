@@ -194,6 +194,21 @@ impl Default for Grants {
     }
 }
 
+impl Grants {
+    /// The same for another instance; a model cannot be shared and is left out.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            seed: self.seed,
+            limits: self.limits.clone(),
+            log: self.log.clone(),
+            tokenizer: self.tokenizer.clone(),
+            datasets: self.datasets.clone(),
+            model: None,
+        }
+    }
+}
+
 impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grants")

@@ -197,6 +197,11 @@ impl Recipe {
     pub fn plugin(&self) -> &str {
         self.instance.plugin()
     }
+
+    /// Whether an earlier failure has lost this instance.
+    pub fn is_poisoned(&self) -> bool {
+        self.instance.is_poisoned()
+    }
 }
 
 impl std::fmt::Debug for Recipe {
