@@ -39,6 +39,9 @@ pub enum ModelError {
         /// What is missing or wrong.
         message: String,
     },
+    /// The constraint's answer cannot be used.
+    #[error("constraint: {0}")]
+    Constraint(String),
     /// A request that cannot be served by this model.
     #[error("{0}")]
     Invalid(String),

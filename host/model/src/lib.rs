@@ -6,10 +6,13 @@
 //! | [`model`] | opening, building, forward |
 //! | [`bundle`] | from a registered model's manifest |
 //! | [`score`](crate::Model::score) | likelihoods of rows |
+//! | [`predict`](crate::Model::predict) | a recipe's outputs |
+//! | [`echo`](crate::Model::score_prompt) | likelihoods of a prompt's tokens |
 //! | [`generate`] | continuous batching over the cache: sampling, beams, constraints |
 //! | `source` | the same as an evaluator's model handle |
 
 pub mod bundle;
+mod echo;
 mod error;
 pub mod generate;
 pub mod model;
@@ -18,7 +21,8 @@ mod predict;
 mod score;
 mod source;
 
+pub use echo::TokenScore;
 pub use error::{ModelError, Result};
-pub use generate::{Candidate, Engine, Event, Finish, Settings};
+pub use generate::{Candidate, Constraint, Engine, Event, Finish, Settings};
 pub use model::Model;
 pub use platform::{Platform, PlatformOptions};

@@ -23,6 +23,14 @@ pub struct Model {
     pub(crate) signature: Signature,
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     plugin: String,
+    source: Source,
+}
+
+/// What the recipe is opened from, should its instance be lost.
+struct Source {
+    component: Component,
+    config: Value,
+    grants: Grants,
 }
 
 impl Model {
@@ -41,6 +49,11 @@ impl Model {
         let vocabulary = tokenizer
             .as_ref()
             .map_or(0, |tokenizer| tokenizer.vocabulary());
+        let source = Source {
+            component: component.clone(),
+            config: config.clone(),
+            grants: grants.again(),
+        };
         let mut recipe = Recipe::open(component, config, vocabulary, grants)?;
         let signature = recipe.signature()?;
         let plugin = recipe.plugin().to_owned();
@@ -50,7 +63,28 @@ impl Model {
             signature,
             tokenizer,
             plugin,
+            source,
         })
+    }
+
+    /// After a failure: opens the recipe again if its instance was lost. The parameters are not in it.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::open`].
+    pub fn recover(&mut self) -> Result<()> {
+        if self.recipe.is_poisoned() {
+            let vocabulary = self
+                .tokenizer
+                .as_ref()
+                .map_or(0, |tokenizer| tokenizer.vocabulary());
+            let Source {
+                component,
+                config,
+                grants,
+            } = &self.source;
+            self.recipe = Recipe::open(component, config, vocabulary, grants.again())?;
+        }
+        Ok(())
     }
 
     /// What the recipe wants to be fed, and how it generates.
@@ -87,7 +121,7 @@ impl Model {
         let mut inputs = Vec::new();
         let mut infos = Vec::new();
         for input in self.signature.inputs.clone() {
-            let device = self.device().clone();
+            let device = *self.device();
             match input.layout {
                 Layout::Sequence(_) => {
                     inputs.push((
@@ -96,7 +130,7 @@ impl Model {
                     ));
                     infos.push(SequenceInfo::full(input.name, 1, 2));
                 }
-                Layout::NextTokens { .. } => {
+                Layout::NextTokens { .. } | Layout::Pieces { .. } => {
                     inputs.push((input.name, Tensor::zeros(&[1, 2], DType::I64, &device)?));
                 }
                 Layout::Masked { .. } => {

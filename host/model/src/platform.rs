@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tenon_data::{Datasets, Tokenizers};
 use tenon_plugin::{Engine, EngineOptions, Grants, Limits};
 use tenon_registry::Registry;
@@ -44,7 +45,11 @@ pub struct Platform {
     /// Trained and imported tokenizers.
     pub tokenizers: Tokenizers,
     device: Arc<Chosen>,
+    users: Arc<Mutex<Vec<User>>>,
 }
+
+/// Tells which blobs somebody who stands above uses.
+type User = Box<dyn Fn() -> std::result::Result<HashSet<Digest>, StoreError> + Send + Sync>;
 
 /// The device is looked for when it is first needed: drivers take a while to load.
 struct Chosen {
@@ -78,6 +83,7 @@ impl Platform {
                 name,
                 device: OnceLock::new(),
             }),
+            users: Arc::default(),
             store,
         })
     }
@@ -141,6 +147,15 @@ impl Platform {
         )
     }
 
+    /// Registers somebody who uses blobs that neither runs, models, datasets, tokenizers nor plugins
+    /// name: a sweep asks all of them.
+    pub fn add_user(
+        &self,
+        uses: impl Fn() -> std::result::Result<HashSet<Digest>, StoreError> + Send + Sync + 'static,
+    ) {
+        self.users.lock().push(Box::new(uses));
+    }
+
     /// Removes blobs that nothing refers to and that were put more than `grace` ago.
     ///
     /// # Errors
@@ -159,6 +174,9 @@ impl Platform {
                 .map_err(|error| other(&error))?;
             for text in datasets.iter().chain(&tokenizers) {
                 live.insert(text.parse()?);
+            }
+            for uses in &*self.users.lock() {
+                live.extend(uses()?);
             }
             Ok(live)
         };

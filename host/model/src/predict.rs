@@ -1,8 +1,11 @@
 //! A recipe's outputs as columns.
 
-use tenon_data::collate::{EncodeOptions, EncodedRows};
-use tenon_plugin::batch::{Batch, Column, ColumnType};
-use tenon_tensor::DType;
+use tenon_data::collate::{EncodeOptions, EncodedRows, Prompt, collate_prompts};
+use tenon_plugin::{
+    batch::{Batch, Column, ColumnType},
+    processor::Array,
+};
+use tenon_tensor::{DType, Tensor};
 
 use crate::{Model, Result};
 
@@ -16,7 +19,8 @@ impl Model {
     /// Rows that do not fit the recipe; outputs that do not have one entry a row.
     pub fn predict(&mut self, rows: &Batch) -> Result<Batch> {
         let encoded = EncodedRows::from_batch(
-            &self.signature,
+            // Without targets, which nobody knows here, and with nothing hidden.
+            &self.signature.without_targets(),
             self.tokenizer.as_deref(),
             rows.clone(),
             EncodeOptions::default(),
@@ -27,14 +31,7 @@ impl Model {
             let documents: Vec<&[u32]> = chunk.chunks(1).collect();
             let collated = encoded.collate(&documents, 1, 0)?;
             for (at, (name, value)) in self.evaluate(&collated)?.into_iter().enumerate() {
-                if value.shape().first() != Some(&chunk.len()) {
-                    return Err(self.contract(format!(
-                        "output `{name}` has shape {:?} for a batch of {} rows",
-                        value.shape(),
-                        chunk.len()
-                    )));
-                }
-                let numbers = value.cast(DType::F32)?.to_f32_vec()?;
+                let numbers = self.numbers(&name, &value, chunk.len())?;
                 if columns.len() == at {
                     columns.push((name, Vec::new(), vec![0]));
                 }
@@ -62,5 +59,46 @@ impl Model {
                 })
                 .collect(),
         })
+    }
+
+    /// The outputs of forward for requests: for each its part of every output.
+    ///
+    /// # Errors
+    /// Requests that differ in their inputs; outputs that do not have one entry a row.
+    pub fn predict_prompts(&mut self, prompts: &[Prompt]) -> Result<Vec<Vec<Array>>> {
+        let pad = self
+            .tokenizer
+            .as_ref()
+            .map_or(0, |tokenizer| tokenizer.pad_id());
+        let mut answers = Vec::with_capacity(prompts.len());
+        for chunk in prompts.chunks(ROWS) {
+            let outputs = self.evaluate(&collate_prompts(chunk, pad, 1)?)?;
+            let first = answers.len();
+            answers.resize_with(first + chunk.len(), || Vec::with_capacity(outputs.len()));
+            for (name, value) in outputs {
+                let numbers = self.numbers(&name, &value, chunk.len())?;
+                let shape: Vec<u32> = value.shape()[1..].iter().map(|&dim| dim as u32).collect();
+                let width = numbers.len() / chunk.len();
+                for (row, answer) in answers[first..].iter_mut().enumerate() {
+                    answer.push(Array {
+                        name: name.clone(),
+                        shape: shape.clone(),
+                        values: numbers[row * width..][..width].to_vec(),
+                    });
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The numbers of an output that has one entry for each of `rows`.
+    fn numbers(&self, name: &str, value: &Tensor, rows: usize) -> Result<Vec<f32>> {
+        if value.shape().first() != Some(&rows) {
+            return Err(self.contract(format!(
+                "output `{name}` has shape {:?} for a batch of {rows} rows",
+                value.shape(),
+            )));
+        }
+        Ok(value.cast(DType::F32)?.to_f32_vec()?)
     }
 }

@@ -9,7 +9,7 @@ use tenon_plugin::{
     recipe::{Layout, Segment},
 };
 
-use crate::{Model, ModelError, Result, Settings, generate::Engine};
+use crate::{Event, Model, ModelError, Result, Settings, generate::Engine};
 
 /// Sequences that are generated side by side.
 const SIDE_BY_SIDE: usize = 64;
@@ -19,7 +19,7 @@ impl Model {
     /// has it.
     ///
     /// # Errors
-    /// As [`Engine::step`].
+    /// Rows that do not fit the recipe; the first failure of the recipe.
     pub fn generate_rows(
         &mut self,
         rows: &Batch,
@@ -28,22 +28,29 @@ impl Model {
         let prompts = self.prompts(rows)?;
         let settings = Settings::from_options(options);
         let mut texts = vec![String::new(); prompts.len()];
-        for (chunk, first) in prompts
-            .chunks(SIDE_BY_SIDE)
-            .zip((0..).step_by(SIDE_BY_SIDE))
-        {
-            let mut engine = Engine::new(self)?;
-            for (at, prompt) in chunk.iter().enumerate() {
-                let row = first + at;
+        let mut waiting = (0..).zip(prompts).peekable();
+        let mut engine = Engine::new(self)?;
+        while waiting.peek().is_some() || !engine.is_empty() {
+            // A row that is done makes room for the next at once.
+            while engine.is_empty() || engine.width() + settings.width() <= SIDE_BY_SIDE {
+                let Some((row, prompt)) = waiting.next() else {
+                    break;
+                };
                 let settings = Settings {
-                    seed: settings.seed.wrapping_add(row as u64),
+                    seed: settings.seed.wrapping_add(row),
                     ..settings.clone()
                 };
-                engine.admit(row as u64, prompt.clone(), settings, Vec::new())?;
+                engine.admit(row, prompt, settings, Vec::new())?;
             }
-            for (row, candidates) in engine.run(None)? {
-                if let Some(best) = candidates.into_iter().next() {
-                    texts[row as usize] = best.text;
+            for event in engine.step(None) {
+                match event {
+                    Event::Done { id, candidates } => {
+                        if let Some(best) = candidates.into_iter().next() {
+                            texts[id as usize] = best.text;
+                        }
+                    }
+                    Event::Failed { error, .. } => return Err(error),
+                    Event::Token { .. } | Event::Ended { .. } => {}
                 }
             }
         }
@@ -61,8 +68,15 @@ impl Model {
                         _ => None,
                     },
                 )),
-                Layout::Fixed { column, .. } => wanted.push(column),
-                Layout::NextTokens { .. } | Layout::Masked { .. } => {}
+                Layout::Fixed {
+                    column,
+                    learnt: false,
+                    ..
+                } => wanted.push(column),
+                Layout::Fixed { learnt: true, .. }
+                | Layout::NextTokens { .. }
+                | Layout::Masked { .. }
+                | Layout::Pieces { .. } => {}
             }
         }
         (0..rows.rows as usize)
@@ -88,13 +102,24 @@ fn value(rows: &Batch, name: &str, row: usize) -> Result<Option<Given>> {
     let Some(column) = rows.column(name) else {
         return Ok(None);
     };
-    let wrong = |error: String| ModelError::Invalid(format!("column `{name}`, row {row}: {error}"));
-    Ok(Some(match column.kind {
-        ColumnType::Utf8 => Given::Text(column.utf8(row).map_err(wrong)?.to_owned()),
-        ColumnType::Uint32List => Given::Tokens(column.u32_list(row).map_err(wrong)?),
-        ColumnType::Float32List => Given::Numbers(column.f32_list(row).map_err(wrong)?),
-        other => return Err(wrong(format!("a recipe takes no column of type {other:?}"))),
-    }))
+    let wrong =
+        |reason: String| ModelError::Invalid(format!("column `{name}`, row {row}: {reason}"));
+    let found = match column.kind {
+        ColumnType::Utf8 => column.utf8(row).map(|text| Given::Text(text.to_owned())),
+        ColumnType::Uint32List => column
+            .u32_list(row)
+            .map(|ids| Given::Tokens(ids.into_owned())),
+        ColumnType::Float32List => column
+            .f32_list(row)
+            .map(|numbers| Given::Numbers(numbers.into_owned())),
+        other => {
+            let name = other.name();
+            return Err(wrong(format!("a recipe takes no column of type {name}")));
+        }
+    };
+    found
+        .map(Some)
+        .ok_or_else(|| wrong("there is no value".to_owned()))
 }
 
 impl ModelSource for Model {

@@ -2,9 +2,9 @@
 //!
 //! As in the usual practice (Wu et al. 2016, without coverage): hypotheses are compared by their
 //! log-probability over their length; the search ends when as many are finished as there are beams and
-//! none that runs can still be better.
+//! the best that runs is no better, so far, than the worst of them.
 
-use super::{Finish, choose};
+use super::Finish;
 
 /// A finished hypothesis.
 pub(super) struct Hypothesis {
@@ -14,10 +14,20 @@ pub(super) struct Hypothesis {
 }
 
 impl Hypothesis {
-    /// What hypotheses are compared by.
+    /// What hypotheses are compared by. The token that ended it was chosen too.
     pub(super) fn score(&self) -> f64 {
-        per_token(self.log_probability, self.tokens.len())
+        let chosen = self.tokens.len() + usize::from(self.finish == Finish::Stop);
+        per_token(self.log_probability, chosen)
     }
+}
+
+/// A running beam.
+pub(super) struct Beam<'a> {
+    pub(super) tokens: &'a [u32],
+    pub(super) log_probability: f64,
+    /// The likeliest next tokens with their log-probabilities, best first, at least [`wanted`] of them
+    /// where there are as many; nothing where the constraint ended it.
+    pub(super) next: Option<Vec<(u32, f32)>>,
 }
 
 /// A running beam's next state.
@@ -32,33 +42,35 @@ fn per_token(log_probability: f64, tokens: usize) -> f64 {
     log_probability / tokens.max(1) as f64
 }
 
-/// Extends all beams by one token. `beams`: each running beam's log-probability and the
-/// log-probabilities of its next token; nothing where the constraint ended it. Ended ones go to
-/// `finished`; the best others, at most `width`, come back, best first.
+/// Next tokens that each beam is asked for. Twice as many as beams: even if all ending tokens are among
+/// them, enough go on.
+pub(super) fn wanted(width: usize, stop: &[u32]) -> usize {
+    2 * width + stop.len()
+}
+
+/// Extends all beams by one token. Ended ones go to `finished`; the best others, at most `width`, come
+/// back, best first.
 pub(super) fn extend(
-    beams: &[(&[u32], f64, Option<&[f32]>)],
+    beams: &[Beam],
     stop: &[u32],
     width: usize,
     finished: &mut Vec<Hypothesis>,
 ) -> Vec<Next> {
     let mut all: Vec<Next> = Vec::new();
-    for (parent, (tokens, log_probability, next)) in beams.iter().enumerate() {
-        let Some(next) = next else {
+    for (parent, beam) in beams.iter().enumerate() {
+        let Some(next) = &beam.next else {
             finished.push(Hypothesis {
-                tokens: tokens.to_vec(),
-                log_probability: *log_probability,
+                tokens: beam.tokens.to_vec(),
+                log_probability: beam.log_probability,
                 finish: Finish::Constraint,
             });
             continue;
         };
-        // Twice as many as beams: even if all ending tokens are among them, enough go on.
-        for (token, p) in choose::best(next, 2 * width + stop.len()) {
-            all.push(Next {
-                parent,
-                token,
-                log_probability: log_probability + f64::from(p),
-            });
-        }
+        all.extend(next.iter().map(|&(token, p)| Next {
+            parent,
+            token,
+            log_probability: beam.log_probability + f64::from(p),
+        }));
     }
     all.sort_by(|a, b| {
         b.log_probability
@@ -72,7 +84,7 @@ pub(super) fn extend(
             // An ending that is not among the best is no result.
             if rank < width {
                 finished.push(Hypothesis {
-                    tokens: beams[next.parent].0.to_vec(),
+                    tokens: beams[next.parent].tokens.to_vec(),
                     log_probability: next.log_probability,
                     finish: Finish::Stop,
                 });
@@ -105,13 +117,25 @@ pub(super) fn is_over(
 mod tests {
     use super::*;
 
+    fn next(probabilities: [f32; 3]) -> Option<Vec<(u32, f32)>> {
+        let mut next: Vec<(u32, f32)> = (0..).zip(probabilities.map(f32::ln)).collect();
+        next.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Some(next)
+    }
+
     #[test]
     fn the_best_continuations_run_on_and_endings_finish() {
-        let a: Vec<f32> = [0.1_f32, 0.6, 0.3].iter().map(|p| p.ln()).collect();
-        let b: Vec<f32> = [0.7_f32, 0.2, 0.1].iter().map(|p| p.ln()).collect();
-        let beams: [(&[u32], f64, Option<&[f32]>); 2] = [
-            (&[5], 0.5_f64.ln(), Some(&a)),
-            (&[6], 0.4_f64.ln(), Some(&b)),
+        let beams = [
+            Beam {
+                tokens: &[5],
+                log_probability: 0.5_f64.ln(),
+                next: next([0.1, 0.6, 0.3]),
+            },
+            Beam {
+                tokens: &[6],
+                log_probability: 0.4_f64.ln(),
+                next: next([0.7, 0.2, 0.1]),
+            },
         ];
         let mut finished = Vec::new();
         // Token 0 ends. Products: a1 0.30, b0 0.28 (end), a2 0.15, b1 0.08, a0 0.05 (end), b2 0.04.
@@ -125,14 +149,29 @@ mod tests {
         assert_eq!(finished.len(), 1);
         assert_eq!(finished[0].tokens, [6]);
         assert!((finished[0].log_probability - 0.28_f64.ln()).abs() < 1e-6);
+        // Two tokens were chosen: the 6 and the end.
+        assert!((finished[0].score() - 0.28_f64.ln() / 2.0).abs() < 1e-6);
     }
 
     #[test]
-    fn a_search_ends_when_no_running_beam_can_win() {
+    fn a_beam_that_the_constraint_ended_is_a_result() {
+        let beams = [Beam {
+            tokens: &[5, 6],
+            log_probability: -3.0,
+            next: None,
+        }];
+        let mut finished = Vec::new();
+        assert!(extend(&beams, &[0], 2, &mut finished).is_empty());
+        assert_eq!(finished[0].finish, Finish::Constraint);
+        assert!((finished[0].score() + 1.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_search_ends_when_no_running_beam_is_better() {
         let done = |p: f64, tokens: usize| Hypothesis {
             tokens: vec![1; tokens],
             log_probability: p,
-            finish: Finish::Stop,
+            finish: Finish::Length,
         };
         let mut finished = vec![done(-4.0, 2), done(-1.0, 1)];
         assert!(!is_over(&mut finished, Some((-3.0, 2)), 2));

@@ -1,29 +1,38 @@
-//! The engine: prefill, decode, choose, step by step.
+//! The engine: admission, the step, events.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
-use tenon_data::collate::{Prompt, collate_prompts};
-use tenon_plugin::processor::{Allowed, Sequence};
-use tenon_tensor::{
-    DType, Tensor,
-    nn::{Pass, SequenceCache, SequenceInfo, SharedCache, Stage},
-    rng,
+use tenon_data::collate::Prompt;
+use tenon_plugin::{
+    PluginError,
+    processor::{Allowed, Sequence},
+    recipe::Layout,
 };
+use tenon_tensor::nn::SharedCache;
 
-use super::{Candidate, Finish, Settings, beam, beam::Hypothesis, choose};
-use crate::{Model, ModelError, Result, model::tensors};
+use super::{
+    Candidate, Finish, Settings,
+    choose::Scratch,
+    pass::{Logits, Newest, Passes, groups},
+    request::{Next, Request},
+};
+use crate::{Model, ModelError, Result};
+
+/// Time-outs of a constraint that one step bears: every other request waits for each of them.
+const MOST_TIMEOUTS: usize = 2;
 
 /// Decides which tokens may come next; the sequences of all requests are asked about at once.
 pub trait Constraint {
     /// One answer for each sequence, in order.
     ///
     /// # Errors
-    /// The constraint's own: the step fails.
+    /// The constraint's own. It is then asked about each request alone, so that only those fail that it
+    /// fails on.
     fn allowed(&mut self, sequences: &[Sequence]) -> Result<Vec<Allowed>>;
 }
 
 /// What a step brought.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum Event {
     /// A sampled sequence has a new token. Beams are not announced: they may still be abandoned.
     Token {
@@ -35,46 +44,50 @@ pub enum Event {
         token: u32,
         /// Its natural-log probability.
         log_probability: f32,
+        /// The likeliest tokens at its place, best first, as many as [`Settings::alternatives`].
+        alternatives: Vec<(u32, f32)>,
     },
-    /// A request is complete. Best first.
+    /// A sampled sequence is complete.
+    Ended {
+        /// The request.
+        id: u64,
+        /// Which of its samples.
+        sample: usize,
+        /// Why.
+        finish: Finish,
+    },
+    /// A request is complete.
     Done {
         /// The request.
         id: u64,
-        /// What was generated.
+        /// What was generated, best first.
         candidates: Vec<Candidate>,
     },
-}
-
-struct Running {
-    cache: SharedCache,
-    tokens: Vec<u32>,
-    log_probability: f64,
-    /// Which sample of the request it is.
-    sample: usize,
-    /// Of its random numbers.
-    key: u64,
-}
-
-struct Request {
-    id: u64,
-    prompt: Prompt,
-    settings: Settings,
-    context: Vec<u8>,
-    /// Generated tokens that it may have.
-    room: usize,
-    started: bool,
-    running: Vec<Running>,
-    finished: Vec<Hypothesis>,
+    /// Requests that failed together; they are dropped, and the others go on.
+    Failed {
+        /// The requests.
+        ids: Vec<u64>,
+        /// Why.
+        error: ModelError,
+    },
 }
 
 /// Generates for many requests at once.
 pub struct Engine<'a> {
     model: &'a mut Model,
+    passes: Passes,
     requests: Vec<Request>,
     /// The special tokens that end a sequence.
     stop: Vec<u32>,
-    sequence: String,
-    logits: String,
+    scratch: Scratch,
+}
+
+/// The rows of a step: logits, and whose they are.
+#[derive(Default)]
+struct Rows {
+    logits: Logits,
+    /// Of each request that has rows: its place, and the rows of its running sequences in order.
+    owners: Vec<(usize, Vec<usize>)>,
 }
 
 impl<'a> Engine<'a> {
@@ -93,12 +106,22 @@ impl<'a> Engine<'a> {
             .iter()
             .map(|token| tokenizer.special_id(token))
             .collect::<std::result::Result<_, _>>()?;
-        Ok(Self {
-            model,
-            requests: Vec::new(),
-            stop,
+        let described = model.signature.inputs.iter().filter_map(|input| {
+            let about = matches!(&input.layout, Layout::Pieces { sequence } if *sequence == generation.sequence);
+            about.then(|| input.name.clone())
+        });
+        let passes = Passes {
+            described: described.collect(),
             sequence: generation.sequence,
             logits: generation.logits,
+            pad: tokenizer.pad_id(),
+        };
+        Ok(Self {
+            model,
+            passes,
+            requests: Vec::new(),
+            stop,
+            scratch: Scratch::default(),
         })
     }
 
@@ -133,7 +156,8 @@ impl<'a> Engine<'a> {
             .map_or(usize::MAX, |longest| (longest + 1).saturating_sub(length));
         if room == 0 {
             return wrong(format!(
-                "the prompt has {length} tokens, more than the model can hold"
+                "the prompt has {length} tokens; the model can hold {}",
+                prompt.max_length.unwrap_or_default()
             ));
         }
         let room = settings.max_tokens.map_or(room, |most| most.min(room));
@@ -145,13 +169,14 @@ impl<'a> Engine<'a> {
         }
         self.requests.push(Request {
             id,
-            prompt,
+            piece: prompt.generated_piece,
+            prompt: Some(prompt),
             settings,
             context,
             room,
-            started: false,
             running: Vec::new(),
             finished: Vec::new(),
+            failed: false,
         });
         Ok(())
     }
@@ -161,6 +186,13 @@ impl<'a> Engine<'a> {
         let before = self.requests.len();
         self.requests.retain(|request| request.id != id);
         self.requests.len() < before
+    }
+
+    /// Ends one sample of a request, as if it had chosen a token that ends it; says whether it was
+    /// running. The next step tells of a request that is complete by this.
+    pub fn end(&mut self, id: u64, sample: usize) -> bool {
+        let request = self.requests.iter_mut().find(|request| request.id == id);
+        request.is_some_and(|request| request.end(sample))
     }
 
     /// Requests that are not done.
@@ -173,10 +205,20 @@ impl<'a> Engine<'a> {
         self.requests.is_empty()
     }
 
+    /// Sequences that run side by side when every request is at its widest.
+    pub fn width(&self) -> usize {
+        self.requests.iter().map(Request::width).sum()
+    }
+
+    /// The model, between steps.
+    pub fn model(&mut self) -> &mut Model {
+        self.model
+    }
+
     /// Runs until all requests are done.
     ///
     /// # Errors
-    /// As [`Engine::step`].
+    /// The first failure of a request.
     pub fn run(
         &mut self,
         mut constraint: Option<&mut dyn Constraint>,
@@ -187,9 +229,11 @@ impl<'a> Engine<'a> {
                 Some(constraint) => Some(&mut **constraint),
                 None => None,
             };
-            for event in self.step(constraint)? {
-                if let Event::Done { id, candidates } = event {
-                    done.push((id, candidates));
+            for event in self.step(constraint) {
+                match event {
+                    Event::Done { id, candidates } => done.push((id, candidates)),
+                    Event::Failed { error, .. } => return Err(error),
+                    Event::Token { .. } | Event::Ended { .. } => {}
                 }
             }
         }
@@ -198,325 +242,276 @@ impl<'a> Engine<'a> {
 
     /// One token more for every sequence.
     ///
-    /// # Errors
-    /// What the recipe or the constraint answers; logits that are not numbers. The requests are then in
-    /// no defined state: drop the engine.
-    pub fn step(&mut self, constraint: Option<&mut dyn Constraint>) -> Result<Vec<Event>> {
-        let fresh: Vec<usize> = (0..self.requests.len())
-            .filter(|&at| !self.requests[at].started)
-            .collect();
-        let decoding: Vec<usize> = (0..self.requests.len())
-            .filter(|&at| self.requests[at].started)
-            .collect();
-        // (request, beam) and its logits.
-        let mut rows: Vec<((usize, usize), Vec<f32>)> = Vec::new();
-        if !decoding.is_empty() {
-            self.decode(&decoding, &mut rows)?;
-        }
-        if !fresh.is_empty() {
-            self.prefill(&fresh, &mut rows)?;
-        }
-        let allowed = self.ask(constraint, &rows)?;
-        let mut next: BTreeMap<usize, Vec<Option<Vec<f32>>>> = BTreeMap::new();
-        for (((request, beam), logits), allowed) in rows.iter().zip(&allowed) {
-            if let Some(bad) = logits.iter().find(|logit| logit.is_nan()) {
-                return Err(self
-                    .model
-                    .contract(format!("its logits are {bad}: the weights may be damaged")));
-            }
-            let state = &self.requests[*request];
-            let early = state.running[*beam].tokens.len() < state.settings.min_tokens;
-            let forbidden: &[u32] = if early { &self.stop } else { &[] };
-            let log_probabilities =
-                choose::normalise(logits, allowed, forbidden).map_err(|reason| {
-                    ModelError::Invalid(format!("the constraint is not usable: {reason}"))
-                })?;
-            next.entry(*request).or_default().push(log_probabilities);
-        }
+    /// What fails (the recipe, the constraint) fails only the requests that it was about: the decoding
+    /// ones together, new ones and those that the constraint fails on one by one.
+    pub fn step(&mut self, constraint: Option<&mut dyn Constraint>) -> Vec<Event> {
         let mut events = Vec::new();
-        for (at, next) in next {
-            let request = &mut self.requests[at];
-            if request.settings.beams > 1 {
-                request.search(&next, &self.stop);
-            } else {
-                request.draw(&next, &self.stop, &mut events);
-            }
-        }
-        self.collect(&mut events)?;
-        Ok(events)
-    }
-
-    /// The first pass over new requests; each of its samples or beams then has a cache of its own.
-    fn prefill(
-        &mut self,
-        fresh: &[usize],
-        rows: &mut Vec<((usize, usize), Vec<f32>)>,
-    ) -> Result<()> {
-        let prompts: Vec<Prompt> = fresh
-            .iter()
-            .map(|&at| self.requests[at].prompt.clone())
-            .collect();
-        let pad = self
-            .model
-            .tokenizer
-            .as_ref()
-            .map_or(0, |tokenizer| tokenizer.pad_id());
-        let batch = collate_prompts(&prompts, pad, 1)?;
-        let caches: Vec<SharedCache> = prompts.iter().map(|_| SequenceCache::shared()).collect();
-        let pass = Pass::new(Stage::Prefill, batch.infos.clone(), 0, self.model.device())?
-            .with_cache(caches.clone())?;
-        let inputs = tensors(&batch, self.model.device())?;
-        let logits = self.run_pass(&pass, inputs, fresh.len())?;
-        for ((&at, cache), logits) in fresh.iter().zip(caches).zip(logits) {
-            let request = &mut self.requests[at];
-            request.started = true;
-            let samples = if request.settings.beams > 1 {
-                1
-            } else {
-                request.settings.count
-            };
-            for sample in 0..samples {
-                let cache = if sample == 0 {
-                    cache.clone()
-                } else {
-                    share(cache.lock().fork())
-                };
-                rows.push(((at, sample), logits.clone()));
-                request.running.push(Running {
-                    cache,
-                    tokens: Vec::new(),
-                    log_probability: 0.0,
-                    sample,
-                    key: rng::derive(request.settings.seed, sample as u64),
-                });
-            }
-        }
-        Ok(())
+        let mut rows = Rows::default();
+        self.decode(&mut rows, &mut events);
+        self.prefill(&mut rows, &mut events);
+        let allowed = self.ask(constraint, &rows, &mut events);
+        self.choose(&rows, allowed.as_deref(), &mut events);
+        self.collect(&mut events);
+        events
     }
 
     /// One token of every running sequence.
-    fn decode(
-        &mut self,
-        decoding: &[usize],
-        rows: &mut Vec<((usize, usize), Vec<f32>)>,
-    ) -> Result<()> {
-        let mut ids = Vec::new();
-        let mut caches = Vec::new();
-        let mut places = Vec::new();
-        for &at in decoding {
-            for (beam, running) in self.requests[at].running.iter().enumerate() {
-                ids.push(running.tokens.last().copied().map_or(0, i64::from));
-                caches.push(running.cache.clone());
-                places.push((at, beam));
+    fn decode(&mut self, rows: &mut Rows, events: &mut Vec<Event>) {
+        let mut newest = Newest::default();
+        let mut owners = Vec::new();
+        for (place, request) in self.requests.iter().enumerate() {
+            if request.running.is_empty() {
+                continue;
+            }
+            let first = newest.ids.len();
+            for running in &request.running {
+                let token = running.tokens.last().copied().unwrap_or_default();
+                newest.ids.push(i64::from(token));
+                newest.pieces.push(i64::from(request.piece));
+                newest.caches.push(running.cache.clone());
+            }
+            owners.push((place, (first..newest.ids.len()).collect()));
+        }
+        if owners.is_empty() {
+            return;
+        }
+        match self.passes.decode(self.model, newest) {
+            Ok(logits) => {
+                rows.logits = logits;
+                rows.owners = owners;
+            }
+            Err(error) => {
+                self.recover();
+                let places: Vec<usize> = owners.into_iter().map(|(place, _)| place).collect();
+                self.fail(&places, error, events);
             }
         }
-        let info = SequenceInfo::full(self.sequence.clone(), ids.len(), 1);
-        let pass =
-            Pass::new(Stage::Decode, vec![info], 0, self.model.device())?.with_cache(caches)?;
-        let input = Tensor::from_i64(&[ids.len(), 1], &ids, self.model.device())?;
-        let logits = self.run_pass(&pass, vec![(self.sequence.clone(), input)], ids.len())?;
-        rows.extend(places.into_iter().zip(logits));
-        Ok(())
     }
 
-    /// The wanted logits of each row.
-    fn run_pass(
-        &mut self,
-        pass: &Pass,
-        inputs: Vec<(String, Tensor)>,
-        rows: usize,
-    ) -> Result<Vec<Vec<f32>>> {
-        let outputs = self.model.forward(pass, inputs)?;
-        let logits = self.model.output(outputs, &self.logits)?;
-        let vocabulary = match *logits.shape() {
-            [found, 1, vocabulary] if found == rows => vocabulary,
-            _ => {
-                return Err(self.model.contract(format!(
-                    "in serving `{}` must be [{rows}, 1, vocabulary], it is {:?}; call `pass.wanted` before \
-                     the output layer",
-                    self.logits,
-                    logits.shape()
-                )));
-            }
+    /// The first pass over new requests, those of similar length together.
+    fn prefill(&mut self, rows: &mut Rows, events: &mut Vec<Event>) {
+        let mut fresh: Vec<(usize, Prompt)> = Vec::new();
+        for (place, request) in self.requests.iter_mut().enumerate() {
+            fresh.extend(request.prompt.take().map(|prompt| (place, prompt)));
+        }
+        let length = |prompt: &Prompt| {
+            let sequences = prompt.sequences.iter();
+            sequences.map(|sequence| sequence.tokens.len()).max()
         };
-        let numbers = logits.cast(DType::F32)?.to_f32_vec()?;
-        Ok(numbers
-            .chunks(vocabulary.max(1))
-            .map(<[f32]>::to_vec)
-            .collect())
-    }
-
-    fn ask(
-        &self,
-        constraint: Option<&mut dyn Constraint>,
-        rows: &[((usize, usize), Vec<f32>)],
-    ) -> Result<Vec<Allowed>> {
-        let Some(constraint) = constraint else {
-            return Ok(vec![Allowed::Any; rows.len()]);
-        };
-        let sequences: Vec<Sequence> = rows
+        fresh.sort_by_key(|(_, prompt)| std::cmp::Reverse(length(prompt)));
+        let lengths: Vec<usize> = fresh
             .iter()
-            .map(|((request, beam), _)| {
-                let request = &self.requests[*request];
-                Sequence {
-                    context: request.context.clone(),
-                    tokens: request.running[*beam].tokens.clone(),
-                }
-            })
+            .map(|(_, prompt)| length(prompt).unwrap_or(0))
             .collect();
-        let allowed = constraint.allowed(&sequences)?;
-        if allowed.len() != rows.len() {
-            return Err(ModelError::Invalid(format!(
-                "the constraint gave {} answers for {} sequences",
-                allowed.len(),
-                rows.len()
-            )));
+        let (places, prompts): (Vec<usize>, Vec<Prompt>) = fresh.into_iter().unzip();
+        let mut start = 0;
+        for size in groups(&lengths) {
+            let group = start..start + size;
+            start += size;
+            match self.passes.prefill(self.model, &prompts[group.clone()]) {
+                Ok(done) => self.start(&places[group], done, rows),
+                Err(error) if size == 1 => {
+                    self.recover();
+                    self.fail(&places[group], error, events);
+                }
+                Err(_) => {
+                    self.recover();
+                    self.prefill_alone(group, &places, &prompts, rows, events);
+                }
+            }
         }
-        Ok(allowed)
+    }
+
+    /// Finds out which of a group fails.
+    fn prefill_alone(
+        &mut self,
+        group: Range<usize>,
+        places: &[usize],
+        prompts: &[Prompt],
+        rows: &mut Rows,
+        events: &mut Vec<Event>,
+    ) {
+        for at in group {
+            match self.passes.prefill(self.model, &prompts[at..=at]) {
+                Ok(done) => self.start(&places[at..=at], done, rows),
+                Err(error) => {
+                    self.recover();
+                    self.fail(&places[at..=at], error, events);
+                }
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        places: &[usize],
+        (logits, caches): (Logits, Vec<SharedCache>),
+        rows: &mut Rows,
+    ) {
+        let first = rows.logits.len();
+        rows.logits.append(logits);
+        for (at, (&place, cache)) in places.iter().zip(caches).enumerate() {
+            let request = &mut self.requests[place];
+            request.start(cache);
+            // All samples choose from the same row at first.
+            rows.owners
+                .push((place, vec![first + at; request.running.len()]));
+        }
+    }
+
+    /// What the constraint allows, for each row of each owner; nothing without a constraint.
+    fn ask(
+        &mut self,
+        constraint: Option<&mut dyn Constraint>,
+        rows: &Rows,
+        events: &mut Vec<Event>,
+    ) -> Option<Vec<Vec<Allowed>>> {
+        let constraint = constraint?;
+        let mut sequences = Vec::new();
+        let mut ranges = Vec::with_capacity(rows.owners.len());
+        for (place, _) in &rows.owners {
+            let request = &self.requests[*place];
+            let first = sequences.len();
+            sequences.extend(request.running.iter().map(|running| Sequence {
+                context: request.context.clone(),
+                tokens: running.tokens.clone(),
+            }));
+            ranges.push(first..sequences.len());
+        }
+        if sequences.is_empty() {
+            return None;
+        }
+        match answers(constraint, &sequences) {
+            Ok(mut all) => Some(
+                ranges
+                    .into_iter()
+                    .map(|range| all.drain(..range.len()).collect())
+                    .collect(),
+            ),
+            Err(error) => Some(self.ask_each(constraint, error, &sequences, &ranges, rows, events)),
+        }
+    }
+
+    /// Finds out which requests the constraint fails on.
+    fn ask_each(
+        &mut self,
+        constraint: &mut dyn Constraint,
+        first: ModelError,
+        sequences: &[Sequence],
+        ranges: &[Range<usize>],
+        rows: &Rows,
+        events: &mut Vec<Event>,
+    ) -> Vec<Vec<Allowed>> {
+        let mut timeouts = usize::from(is_timeout(&first));
+        if ranges.len() == 1 {
+            self.fail(&[rows.owners[0].0], first, events);
+            return vec![Vec::new()];
+        }
+        let mut allowed = Vec::with_capacity(ranges.len());
+        for (range, (place, _)) in ranges.iter().zip(&rows.owners) {
+            let answer = if timeouts > MOST_TIMEOUTS {
+                Err(ModelError::Constraint(format!(
+                    "it was stopped {timeouts} times in this step and is asked no more"
+                )))
+            } else {
+                answers(constraint, &sequences[range.clone()])
+            };
+            allowed.push(answer.unwrap_or_else(|error| {
+                timeouts += usize::from(is_timeout(&error));
+                self.fail(&[*place], error, events);
+                Vec::new()
+            }));
+        }
+        allowed
+    }
+
+    fn choose(&mut self, rows: &Rows, allowed: Option<&[Vec<Allowed>]>, events: &mut Vec<Event>) {
+        for (at, (place, own)) in rows.owners.iter().enumerate() {
+            let request = &mut self.requests[*place];
+            if request.failed {
+                continue;
+            }
+            let next = Next {
+                logits: &rows.logits,
+                rows: own,
+                allowed: allowed.map(|allowed| allowed[at].as_slice()),
+                stop: &self.stop,
+            };
+            if let Err(unusable) = request.advance(&next, &mut self.scratch, events) {
+                let error = unusable.explain(|reason| self.model.contract(reason));
+                self.fail(&[*place], error, events);
+            }
+        }
+    }
+
+    fn fail(&mut self, places: &[usize], error: ModelError, events: &mut Vec<Event>) {
+        let mut ids = Vec::with_capacity(places.len());
+        for &place in places {
+            let request = &mut self.requests[place];
+            request.failed = true;
+            ids.push(request.id);
+        }
+        events.push(Event::Failed { ids, error });
+    }
+
+    /// After a failed pass: a recipe that trapped needs a new instance.
+    fn recover(&mut self) {
+        if let Err(error) = self.model.recover() {
+            tracing::error!(%error, "the recipe cannot be opened again");
+        }
     }
 
     /// Takes out the requests that are done.
-    fn collect(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let tokenizer = self.model.tokenizer.clone();
-        let mut left = Vec::with_capacity(self.requests.len());
-        for mut request in std::mem::take(&mut self.requests) {
-            if !request.started || !request.running.is_empty() {
-                left.push(request);
+    fn collect(&mut self, events: &mut Vec<Event>) {
+        for request in std::mem::take(&mut self.requests) {
+            if request.failed {
                 continue;
             }
-            request
-                .finished
-                .sort_by(|a, b| b.score().total_cmp(&a.score()));
-            request.finished.truncate(request.settings.count);
-            let mut candidates = Vec::with_capacity(request.finished.len());
-            for done in request.finished {
-                let text = match &tokenizer {
-                    Some(tokenizer) => tokenizer.decode(&done.tokens)?,
-                    None => String::new(),
-                };
-                candidates.push(Candidate {
-                    text,
-                    tokens: done.tokens,
-                    log_probability: done.log_probability,
-                    finish: done.finish,
-                });
+            if !request.is_started() || !request.running.is_empty() {
+                self.requests.push(request);
+                continue;
             }
-            events.push(Event::Done {
-                id: request.id,
-                candidates,
+            let id = request.id;
+            events.push(match self.candidates(request) {
+                Ok(candidates) => Event::Done { id, candidates },
+                Err(error) => Event::Failed {
+                    ids: vec![id],
+                    error,
+                },
             });
         }
-        self.requests = left;
-        Ok(())
     }
-}
 
-impl Request {
-    /// One token of every sample.
-    fn draw(&mut self, next: &[Option<Vec<f32>>], stop: &[u32], events: &mut Vec<Event>) {
-        let mut running = Vec::with_capacity(self.running.len());
-        for (mut sequence, next) in std::mem::take(&mut self.running).into_iter().zip(next) {
-            let Some(next) = next else {
-                self.finished.push(sequence.finish(Finish::Constraint));
-                continue;
+    fn candidates(&self, request: Request) -> Result<Vec<Candidate>> {
+        let candidate = |done: super::beam::Hypothesis| {
+            let text = match &self.model.tokenizer {
+                Some(tokenizer) => tokenizer.decode(&done.tokens)?,
+                None => String::new(),
             };
-            let token = choose::sample(
-                next,
-                &self.settings,
-                sequence.key,
-                sequence.tokens.len() as u64,
-            );
-            let log_probability = next[token as usize];
-            sequence.log_probability += f64::from(log_probability);
-            if stop.contains(&token) {
-                self.finished.push(sequence.finish(Finish::Stop));
-                continue;
-            }
-            sequence.tokens.push(token);
-            events.push(Event::Token {
-                id: self.id,
-                sample: sequence.sample,
-                token,
-                log_probability,
-            });
-            if sequence.tokens.len() >= self.room {
-                self.finished.push(sequence.finish(Finish::Length));
-            } else {
-                running.push(sequence);
-            }
-        }
-        self.running = running;
-    }
-
-    /// One step of the beam search.
-    fn search(&mut self, next: &[Option<Vec<f32>>], stop: &[u32]) {
-        let width = self.settings.beams;
-        let beams: Vec<(&[u32], f64, Option<&[f32]>)> = self
-            .running
-            .iter()
-            .zip(next)
-            .map(|(beam, next)| {
-                (
-                    beam.tokens.as_slice(),
-                    beam.log_probability,
-                    next.as_deref(),
-                )
+            Ok(Candidate {
+                text,
+                tokens: done.tokens,
+                log_probability: done.log_probability,
+                finish: done.finish,
             })
-            .collect();
-        let extended = beam::extend(&beams, stop, width, &mut self.finished);
-        let best = extended.first().map(|next| {
-            (
-                next.log_probability,
-                self.running[next.parent].tokens.len() + 1,
-            )
-        });
-        if beam::is_over(&mut self.finished, best, width) {
-            self.running.clear();
-            return;
-        }
-        let mut taken = vec![false; self.running.len()];
-        let mut running = Vec::with_capacity(extended.len());
-        for next in extended {
-            let parent = &self.running[next.parent];
-            // The first child goes on with its parent's cache, the others with copies that share its pages.
-            let cache = if std::mem::replace(&mut taken[next.parent], true) {
-                share(parent.cache.lock().fork())
-            } else {
-                parent.cache.clone()
-            };
-            let mut tokens = parent.tokens.clone();
-            tokens.push(next.token);
-            running.push(Running {
-                cache,
-                tokens,
-                log_probability: next.log_probability,
-                sample: 0,
-                key: parent.key,
-            });
-        }
-        if running
-            .first()
-            .is_some_and(|beam| beam.tokens.len() >= self.room)
-        {
-            self.finished
-                .extend(running.into_iter().map(|beam| beam.finish(Finish::Length)));
-            beam::is_over(&mut self.finished, None, width);
-            running = Vec::new();
-        }
-        self.running = running;
+        };
+        request.results().into_iter().map(candidate).collect()
     }
 }
 
-impl Running {
-    fn finish(self, finish: Finish) -> Hypothesis {
-        Hypothesis {
-            tokens: self.tokens,
-            log_probability: self.log_probability,
-            finish,
-        }
+/// Asks a constraint, and counts its answers.
+fn answers(constraint: &mut dyn Constraint, sequences: &[Sequence]) -> Result<Vec<Allowed>> {
+    let allowed = constraint.allowed(sequences)?;
+    if allowed.len() == sequences.len() {
+        return Ok(allowed);
     }
+    Err(ModelError::Constraint(format!(
+        "it gave {} answers for {} sequences",
+        allowed.len(),
+        sequences.len()
+    )))
 }
 
-fn share(cache: SequenceCache) -> SharedCache {
-    SharedCache::new(cache.into())
+fn is_timeout(error: &ModelError) -> bool {
+    matches!(error, ModelError::Plugin(PluginError::Timeout(_)))
 }

@@ -1,12 +1,23 @@
 //! Generation: many sequences side by side over the recipe's cache.
 //!
 //! [`Engine`] is a scheduler's tool: requests are admitted at any time, and every [`Engine::step`] runs
-//! one prefill over the new ones and one decode over all that are running, then chooses the next token
-//! of each. A request is one sequence that is sampled, or several beams.
+//! one decode over all sequences that are running and a prefill over the new ones, asks the constraint
+//! about all of them at once, then chooses the next token of each. A request is one or more sequences
+//! that are sampled, or several beams.
+//!
+//! | file | what |
+//! |---|---|
+//! | `engine` | admission, the step, events |
+//! | `pass` | from sequences to rows of logits |
+//! | `request` | one request: its sequences, its next tokens |
+//! | `choose` | from a row of logits to a token |
+//! | `beam` | which beams survive |
 
 mod beam;
 mod choose;
 mod engine;
+mod pass;
+mod request;
 mod settings;
 
 pub use engine::{Constraint, Engine, Event};

@@ -26,6 +26,8 @@ pub struct Settings {
     pub count: usize,
     /// Of the sampling.
     pub seed: u64,
+    /// For each token that is announced, as many of the likeliest ones in its place.
+    pub alternatives: usize,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             beams: 1,
             count: 1,
             seed: 0,
+            alternatives: 0,
         }
     }
 }
@@ -71,6 +74,12 @@ impl Settings {
         self.count = size(by.count).unwrap_or(self.count);
         self.seed = by.seed.unwrap_or(self.seed);
         self
+    }
+
+    /// Sequences that run side by side.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.beams.max(self.count)
     }
 
     /// Whether every setting is within its range.
