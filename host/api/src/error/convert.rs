@@ -204,6 +204,7 @@ impl From<&ModelError> for ApiError {
                 failure.info.plugin = Some(plugin.clone());
                 failure
             }
+            ModelError::Constraint(_) => Self::unprocessable(error.to_string()),
             ModelError::Invalid(message) => Self::invalid(message),
         }
     }

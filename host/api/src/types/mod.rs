@@ -7,10 +7,10 @@
 mod dataset;
 mod deployment;
 mod error;
-mod event;
 mod model;
 mod plugin;
 mod run;
+mod stream;
 mod system;
 mod tokenizer;
 
@@ -21,7 +21,6 @@ pub use dataset::{
 };
 pub use deployment::DeploymentList;
 pub use error::{ErrorBody, ErrorInfo};
-pub use event::{EndEvent, EventQuery, LogEvent, MetricEvent, ProgressEvent, event};
 pub use model::{AliasRequest, ModelDetail, ModelList, ModelVersions, RegisterRequest};
 pub use plugin::{
     InstallQuery, ListPluginsQuery, PluginCheck, PluginDescription, PluginDetail, PluginList,
@@ -31,6 +30,7 @@ pub use run::{
     CompareQuery, ExperimentChange, ExperimentList, MetricHistory, MetricQuery, NewExperiment,
     PurgeQuery, RunsQuery,
 };
+pub use stream::{EndEvent, EventQuery, LogEvent, MetricEvent, ProgressEvent, event};
 pub use system::{
     Counts, DeviceEntry, DeviceList, Health, Status, StoreStatus, SweepAnswer, SweepRequest,
     VerifyAnswer,

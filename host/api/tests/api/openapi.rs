@@ -1,14 +1,10 @@
 //! The OpenAPI document: complete, consistent, and made from the routes themselves.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::collections::BTreeSet;
 
+use crate::common::place;
 use axum::body::Body;
 use axum::http::Request;
-use common::place;
 use serde_json::Value;
 
 /// Every `$ref` below a value.

@@ -1,6 +1,5 @@
 //! What the tests share: an application in a folder of its own, asked in this process or over a socket.
 //! Every answer is compared with the OpenAPI document.
-#![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
 pub mod multipart;
 pub mod path;

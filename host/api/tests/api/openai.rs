@@ -1,19 +1,15 @@
 //! Completions as OpenAI's clients ask for them.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::Document;
-use common::path::{deploy, document, prepare};
-use common::server::{Server, sse};
+use crate::common::Document;
+use crate::common::path::{deploy, document, prepare};
+use crate::common::server::{Server, sse};
 use serde_json::{Value, json};
 use tenon_api::{App, Options};
 
 #[test]
 fn completions_as_a_whole_and_piece_by_piece() {
     let folder = tempfile::tempdir().unwrap();
-    let app = App::open(folder.path(), common::options()).unwrap();
+    let app = App::open(folder.path(), crate::common::options()).unwrap();
     let document = document(&app);
     let server = Server::of(app, Options::default());
     prepare(&server, &document);
@@ -81,8 +77,7 @@ fn complete(server: &Server, document: &Document) {
     let (_, decoded) = server.post("/api/v1/tokenizers/letters/decode", &json!({"ids": [ids]}));
     assert_eq!(decoded["texts"], json!(["abc"]));
     let greedy = |prompt: Value| {
-        let wanted =
-            json!({"model": "letters", "prompt": prompt, "max_tokens": 4, "min_tokens": 4, "temperature": 0});
+        let wanted = json!({"model": "letters", "prompt": prompt, "max_tokens": 4, "min_tokens": 4, "temperature": 0});
         let (status, answer) = server.post("/v1/completions", &wanted);
         assert_eq!(status, 200, "{answer}");
         answer["choices"].clone()
@@ -156,8 +151,7 @@ fn stream(server: &Server, document: &Document) {
         assert_eq!(*last, "length");
         assert!(before.len() > 1, "more than one piece: {others:?}");
         assert!(before.iter().all(|reason| reason.is_null()), "{reasons:?}");
-        let whole =
-            json!({"model": "letters", "prompt": prompt, "max_tokens": 6, "min_tokens": 6, "temperature": 0});
+        let whole = json!({"model": "letters", "prompt": prompt, "max_tokens": 6, "min_tokens": 6, "temperature": 0});
         let (_, whole) = server.post("/v1/completions", &whole);
         assert_eq!(whole["choices"][0]["text"], text);
     }

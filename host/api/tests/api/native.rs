@@ -1,12 +1,8 @@
 //! The nouns of the native API that the whole path does not touch.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
+use crate::common::{alphabet, component, place};
 use axum::body::Body;
 use axum::http::{Request, header};
-use common::{alphabet, component, place};
 use serde_json::json;
 
 #[tokio::test]

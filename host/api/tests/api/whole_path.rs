@@ -1,15 +1,11 @@
 //! From raw text to a served model, over a socket: what a client in any language does.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::io::Read;
 use std::path::Path;
 
-use common::Document;
-use common::path::{deploy, document, prepare};
-use common::server::Server;
+use crate::common::Document;
+use crate::common::path::{deploy, document, prepare};
+use crate::common::server::Server;
 use serde_json::{Value, json};
 use tenon_api::{App, Options};
 
@@ -17,7 +13,7 @@ use tenon_api::{App, Options};
 fn from_raw_text_to_a_served_model() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("data");
-    let app = App::open(&root, common::options()).unwrap();
+    let app = App::open(&root, crate::common::options()).unwrap();
     let document = document(&app);
     let server = Server::of(app, Options::default());
     prepare(&server, &document);

@@ -1,17 +1,13 @@
 //! Importing: what an upload may be, and what is left of one that ends early.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::common::server::Server;
+use crate::common::{Multipart, alphabet, place};
 use axum::body::Body;
 use axum::http::{Request, header};
-use common::server::Server;
-use common::{Multipart, alphabet, place};
 use serde_json::{Value, json};
 use tenon_api::{App, Options};
 
@@ -147,7 +143,7 @@ async fn rows_that_do_not_fit_fail_the_run_with_their_lines() {
     let run = place.upload("numbers", upload).await.expect(202);
     let id = run["id"].as_str().unwrap();
     let events = place.get(&format!("/api/v1/runs/{id}/events")).await.text();
-    let events = common::events(&events);
+    let events = crate::common::events(&events);
     let (name, data) = events.last().unwrap();
     assert_eq!(name, "end");
     let end: Value = serde_json::from_str(data).unwrap();
@@ -169,7 +165,7 @@ async fn rows_that_do_not_fit_fail_the_run_with_their_lines() {
 #[test]
 fn a_client_that_disconnects_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let app = App::open(folder.path(), common::options()).unwrap();
+    let app = App::open(folder.path(), crate::common::options()).unwrap();
     let tmp = app.platform.store.root().join("tmp");
     let unfinished = || std::fs::read_dir(&tmp).unwrap().count();
     let server = Server::of(app.clone(), Options::default());

@@ -1,14 +1,10 @@
 //! Every class of failure: its status, its kind, and that it names the thing.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Multipart, alphabet, component, json_request, options, place, place_with};
 use axum::body::Body;
 use axum::http::{Request, header};
-use common::{Multipart, alphabet, component, json_request, options, place, place_with};
 use serde_json::json;
 use tenon_api::{BodyLimits, Options, StoreOptions};
 use tenon_store::Faults;
@@ -128,7 +124,7 @@ async fn a_configuration_that_violates_its_schema_is_refused_with_the_place() {
         .await
         .expect(202);
 
-    let mut training = common::tiny_training();
+    let mut training = crate::common::tiny_training();
     training["recipe_config"] = json!({"heads": 0});
     training.as_object_mut().unwrap().remove("tokenizer");
     let text = place.post("/api/v1/train", training).await;
@@ -175,7 +171,7 @@ async fn a_body_of_another_form_is_named() {
         let text = answer.error(422, "invalid-body");
         assert!(text.contains(word), "{body}: {text}");
     }
-    let mut training = common::tiny_training();
+    let mut training = crate::common::tiny_training();
     training["batch"]["rows"] = json!("eight");
     let text = place
         .post("/api/v1/train", training)
@@ -280,7 +276,10 @@ async fn bodies_have_limits_that_say_so() {
         .await;
     assert!(json.error(413, "too-large").contains("1000 bytes"));
     // Also where the length is not announced.
-    let stream = futures::stream::iter(vec![Ok::<_, std::io::Error>(long.clone()); 3]);
+    let chunks = vec![long.clone(); 3]
+        .into_iter()
+        .map(Ok::<_, std::io::Error>);
+    let stream = futures::stream::iter(chunks);
     let component = Request::post("/api/v1/plugins")
         .body(Body::from_stream(stream))
         .unwrap();

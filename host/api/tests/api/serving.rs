@@ -1,17 +1,13 @@
 //! The API at an address: who may ask, and how it ends.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::common::server::{Server, sse};
+use crate::common::{alphabet, answer, component, tiny_training};
 use axum::body::Body;
 use axum::http::Request;
-use common::server::{Server, sse};
-use common::{alphabet, answer, component, tiny_training};
 use serde_json::{Value, json};
 use tenon_api::{Access, App, Options, Store, Token, router, serve};
 use tokio::net::TcpListener;
@@ -29,7 +25,7 @@ fn with_token() -> Options {
 #[tokio::test]
 async fn other_machines_need_a_token() {
     let folder = tempfile::tempdir().unwrap();
-    let app = App::open(folder.path(), common::options()).unwrap();
+    let app = App::open(folder.path(), crate::common::options()).unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let error = serve(app.clone(), listener, Options::default(), async {})
         .await
@@ -39,7 +35,7 @@ async fn other_machines_need_a_token() {
     serve(app, listener, with_token(), async {}).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let other = tempfile::tempdir().unwrap();
-    let app = App::open(other.path(), common::options()).unwrap();
+    let app = App::open(other.path(), crate::common::options()).unwrap();
     let options = Options {
         access: Access::InProcess,
         ..Options::default()
@@ -50,7 +46,7 @@ async fn other_machines_need_a_token() {
 #[tokio::test]
 async fn with_a_token_every_route_but_health_needs_it() {
     let folder = tempfile::tempdir().unwrap();
-    let app = App::open(folder.path(), common::options()).unwrap();
+    let app = App::open(folder.path(), crate::common::options()).unwrap();
     let router = router(app, with_token());
     let ask = async |path: &str, token: Option<&str>| {
         let mut request = Request::get(path).header("host", "ml.example");
@@ -84,7 +80,7 @@ async fn with_a_token_every_route_but_health_needs_it() {
 #[tokio::test]
 async fn without_a_token_other_hosts_and_other_sites_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let app = App::open(folder.path(), common::options()).unwrap();
+    let app = App::open(folder.path(), crate::common::options()).unwrap();
     let router = router(app, Options::default());
     let ask = async |path: &str, headers: &[(&str, &str)]| {
         let mut request = Request::get(path);
@@ -115,11 +111,11 @@ fn a_running_server_is_found_and_its_folder_is_locked() {
     assert_eq!((status, &health["status"]), (200, &json!("ok")));
     let hint = Store::server_hint(folder.path()).unwrap();
     assert_eq!(hint.url, server.url(""));
-    let error = App::open(folder.path(), common::options()).unwrap_err();
+    let error = App::open(folder.path(), crate::common::options()).unwrap_err();
     assert!(error.to_string().contains(&hint.url), "{error}");
     server.stop().unwrap();
     assert!(Store::server_hint(folder.path()).is_none());
-    App::open(folder.path(), common::options()).unwrap();
+    App::open(folder.path(), crate::common::options()).unwrap();
 }
 
 /// A server that is asked to end: a training writes its checkpoint, who follows it sees it end, the
@@ -135,7 +131,8 @@ fn a_server_that_ends_interrupts_its_training_and_tells() {
             .0,
         201
     );
-    let upload = common::Multipart::new().file("train", "rows.jsonl", alphabet(64, 16).as_bytes());
+    let upload =
+        crate::common::Multipart::new().file("train", "rows.jsonl", alphabet(64, 16).as_bytes());
     let kind = upload.content_type();
     let (_, run) = server.put_bytes("/api/v1/datasets/letters/import", &kind, &upload.finish());
     let follow = |server: &Server, run: &Value| {
