@@ -11,6 +11,17 @@ export const plugin = { describe: () => description(said) };
 const bytes = (value) => new TextEncoder().encode(JSON.stringify(value));
 const value = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 
+function read(request) {
+  let value;
+  try {
+    value = JSON.parse(request);
+  } catch (error) {
+    throw invalid(`the request is no JSON: ${error.message}`);
+  }
+  if (typeof value !== 'object' || value === null) throw invalid('the request is no JSON object');
+  return value;
+}
+
 class Session {
   constructor(config) {
     this.config = config;
@@ -27,7 +38,7 @@ class Session {
   }
 
   preprocess(request) {
-    const { messages, choices, count, max_tokens: most, ...sampling } = JSON.parse(request);
+    const { messages, choices, count, max_tokens: most, ...sampling } = read(request);
     if (!Array.isArray(messages) || messages.length === 0) {
       throw invalid('`messages` must be a list of turns: [{"role": "user", "content": "…"}]');
     }
