@@ -16,8 +16,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tenon_store::Store;
 use tenon_tensor::{
-    Device,
+    Device, Tensor,
     optim::OptimizerState,
     params::{Params, SafetensorsFile, save_safetensors},
 };
@@ -50,6 +51,7 @@ struct Document {
 /// The checkpoints of one run.
 pub(super) struct Checkpoints {
     folder: PathBuf,
+    store: Store,
 }
 
 /// A checkpoint that was found whole.
@@ -75,9 +77,19 @@ impl Checkpoint {
 }
 
 impl Checkpoints {
-    /// The checkpoints in a folder.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// The checkpoints in a folder of a store.
+    pub fn new(folder: PathBuf, store: &Store) -> Self {
+        Self {
+            folder,
+            store: store.clone(),
+        }
+    }
+
+    /// Refuses when the disk has no room for these: better now than after half of them.
+    fn admit(&self, tensors: &[&[(String, Tensor)]]) -> Result<()> {
+        let tensors = tensors.iter().flat_map(|tensors| tensors.iter());
+        let bytes: usize = tensors.map(|(_, tensor)| tensor.byte_len()).sum();
+        Ok(self.store.check_space(bytes as u64)?)
     }
 
     /// The newest checkpoint that is whole; nothing where there is none at all.
@@ -113,10 +125,10 @@ impl Checkpoints {
         }
         fs::create_dir(&new).map_err(failed(&new, "cannot be created"))?;
         let metadata = BTreeMap::new();
-        learner
-            .params()
-            .save_safetensors(&new.join(PARAMS), &metadata)?;
+        let params = learner.params().entries();
         let optimizer = learner.optimizer().state()?;
+        self.admit(&[&params, &optimizer.tensors])?;
+        save_safetensors(&new.join(PARAMS), &params, &metadata)?;
         save_safetensors(&new.join(OPTIMIZER), &optimizer.tensors, &metadata)?;
         let mut files = BTreeMap::new();
         for file in [PARAMS, OPTIMIZER] {
@@ -140,6 +152,7 @@ impl Checkpoints {
     /// Keeps the weights of a measurement that was the best so far.
     pub fn save_best(&self, params: &Params, step: u64, recipe: &PluginRef) -> Result<()> {
         let metadata = finish::metadata(recipe);
+        self.admit(&[&params.entries()])?;
         Ok(params.save_safetensors(&self.best_path(step), &metadata)?)
     }
 

@@ -28,7 +28,7 @@ impl<'j> Trainer<'j> {
     pub(super) fn open(job: &'j Job, plan: &'j TrainPlan) -> Result<Self> {
         let platform = job.platform();
         let device = platform.device()?;
-        let checkpoints = Checkpoints::new(job.folder()?);
+        let checkpoints = Checkpoints::new(job.folder()?, &platform.store);
         let checkpoint = checkpoints.latest()?;
         let tokenizer = match &plan.tokenizer {
             Some(digest) => Some(Arc::new(platform.tokenizers.load_blob(digest)?)),

@@ -68,12 +68,18 @@ impl Learner {
         seed: u64,
     ) -> Result<Self> {
         let groups = model.recipe_mut().parameter_groups()?;
-        let labelled = model.signature().inputs.iter().any(|input| {
+        let inputs = &model.signature().inputs;
+        let labelled = inputs.iter().any(|input| {
             matches!(
                 input.layout,
                 Layout::NextTokens { .. } | Layout::Masked { .. }
             )
         });
+        // Other targets are always there.
+        let labelled = labelled
+            && !inputs
+                .iter()
+                .any(|input| matches!(input.layout, Layout::Fixed { learnt: true, .. }));
         Ok(Self {
             host: model.device().is_cpu(),
             model,
