@@ -135,7 +135,7 @@ fn two_half_batches_are_one_whole() {
         assert_eq!(losses[0].len(), 6);
         for other in &losses[1..] {
             for (a, b) in losses[0].iter().zip(other) {
-                assert!((a.1 - b.1).abs() < 1e-4, "{losses:?}");
+                assert!((a.1 - b.1).abs() < 1e-3, "{losses:?}");
             }
         }
     }
@@ -257,11 +257,12 @@ fn the_best_weights_are_kept_where_that_is_asked_for() {
 fn epochs_end_a_training_and_columns_are_renamed() {
     let place = place();
     let rows = support::alphabet(10, 9).replace("text", "line");
-    support::import(place.platform(), "lines", &[("all", rows)]);
+    let splits = [("all", rows.clone()), ("held", rows)];
+    support::import(place.platform(), "lines", &splits);
     // 3 batches an epoch.
     let run = place.finish(TrainSpec {
         dataset: "lines#all".into(),
-        eval_dataset: Some("letters".into()),
+        eval_dataset: Some("lines#held".into()),
         columns: [("text".to_owned(), "line".to_owned())].into(),
         steps: None,
         epochs: Some(2.5),

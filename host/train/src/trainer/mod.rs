@@ -101,7 +101,7 @@ impl Trainer<'_> {
     fn boundary(&mut self) -> Result<bool> {
         let (step, elapsed) = (self.state.step, self.elapsed());
         let ended = self.pace.is_over(step, elapsed);
-        if ended && !step.is_multiple_of(self.plan.spec.log_every) {
+        if ended && !self.window.is_empty() {
             // The end of the curve, between its points.
             self.window.begin();
             self.log(self.pace.learning_rate(step.saturating_sub(1), elapsed))?;

@@ -71,6 +71,11 @@ impl Window {
         Ok(())
     }
 
+    /// Whether nothing has happened since the last point.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.rows == 0 && self.sums.1 == 0.0
+    }
+
     /// Brings the sums up to date.
     fn read(&mut self) -> Result<()> {
         let mut pending = std::mem::take(&mut self.pending);
