@@ -89,21 +89,6 @@ impl Failure {
         }
     }
 
-    /// Any other error with everything that it came from.
-    pub fn from_error(kind: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut failure = Self::failed(kind, error.to_string());
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            // A transparent wrapper says the same once more.
-            if !failure.info.message.contains(&text) {
-                failure.causes.push(text);
-            }
-            source = cause.source();
-        }
-        failure
-    }
-
     /// The same failure with a remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -130,11 +115,6 @@ impl Failure {
     /// The sentence.
     pub fn message(&self) -> &str {
         &self.info.message
-    }
-
-    /// The stable word for what went wrong.
-    pub fn kind(&self) -> &str {
-        &self.info.kind
     }
 
     /// Says it on standard error. Nobody may be listening.

@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{
-    Room, eventually, finished, one_document, ready_to_train, signal, train, wait_at_most,
-};
+use support::{eventually, finished, one_document, ready_to_train, signal, train, wait_at_most};
 
 #[test]
 fn from_rows_to_an_answer() {

@@ -226,12 +226,8 @@ async fn a_filter_that_fails_ends_the_stream() {
         temperature: Some(1.0),
         ..CompletionRequest::text("ab")
     };
-    let events: Vec<_> = deployments
-        .complete("poems", request)
-        .await
-        .unwrap()
-        .collect::<Vec<_>>()
-        .await;
+    let stream = deployments.complete("poems", request).await.unwrap();
+    let events: Vec<_> = StreamExt::collect(stream).await;
     let (last, others) = events.split_last().unwrap();
     assert!(
         others

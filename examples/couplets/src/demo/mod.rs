@@ -69,7 +69,11 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(minutes) = options.minutes {
         plan = plan.minutes(minutes);
     }
-    let tenon = Tenon::start(options.tenon.clone(), options.home.join("data"), options.port)?;
+    let tenon = Tenon::start(
+        options.tenon.clone(),
+        options.home.join("data"),
+        options.port,
+    )?;
     install(&tenon, &options.plugins)?;
     prepare(&tenon, &corpus)?;
 

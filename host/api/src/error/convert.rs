@@ -204,7 +204,11 @@ impl From<&ModelError> for ApiError {
                 failure.info.plugin = Some(plugin.clone());
                 failure
             }
-            ModelError::Constraint(_) => Self::unprocessable(error.to_string()),
+            ModelError::Constraint(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "contract",
+                error.to_string(),
+            ),
             ModelError::Invalid(message) => Self::invalid(message),
         }
     }

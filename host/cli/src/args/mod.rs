@@ -17,27 +17,24 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use data::{
-    BadRows, Data, DataCommand, DeleteData, FileFormat, Import, ListData, Preview, ShowData,
-    Transform,
+    BadRows, Data, DataCommand, DeleteData, FileFormat, Import, Preview, ShowData, Transform,
 };
 pub use deployments::{
-    Deploy, Deployments, DeploymentsCommand, Generation, Predict, RemoveDeployment, ShowDeployment,
+    Deploy, Deployments, DeploymentsCommand, Predict, RemoveDeployment, ShowDeployment,
 };
 pub use evaluate::Evaluate;
 pub use model::{AliasModel, ExportModel, Model, ModelCommand, RegisterModel, ShowModel};
 pub use plugin::{
-    CheckPlugin, InstallPlugins, ListPlugins, Plugin, PluginCommand, PluginKind, RemovePlugin,
-    ShowPlugin,
+    CheckPlugin, InstallPlugins, ListPlugins, Plugin, PluginCommand, RemovePlugin, ShowPlugin,
 };
 pub use runs::{
-    Compare, DeleteRun, Follow, ListRuns, Resume, RunKind, RunStatus, Runs, RunsCommand,
-    SaveArtifact, ShowRun, StopRun,
+    Compare, DeleteRun, Follow, ListRuns, Resume, Runs, RunsCommand, SaveArtifact, ShowRun, StopRun,
 };
-pub use store::{Gc, Store, StoreCommand, Verify};
+pub use store::{Gc, Store, StoreCommand};
 pub use tokenizer::{
     ImportTokenizer, ShowTokenizer, Tokenizer, TokenizerCommand, TokenizerKind, TrainTokenizer,
 };
-pub use train::{Optimizer, ScheduleKind, Train};
+pub use train::Train;
 pub use up::Up;
 pub use value::{Json, Named, Pair};
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::failure::{Failure, Result};
 
 pub use spark::spark;
-pub use table::{Align, Table};
+pub use table::Table;
 
 /// Where results go.
 #[derive(Debug, Clone, Copy)]

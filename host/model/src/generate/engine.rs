@@ -1,82 +1,24 @@
-//! The engine: admission, the step, events.
+//! The engine: admission and the step.
 
 use std::ops::Range;
 
 use tenon_data::collate::Prompt;
-use tenon_plugin::{
-    PluginError,
-    processor::{Allowed, Sequence},
-    recipe::Layout,
-};
+use tenon_plugin::{processor::Allowed, recipe::Layout};
 use tenon_tensor::nn::SharedCache;
 
 use super::{
-    Candidate, Finish, Settings,
+    Candidate, Constraint, Event, Settings,
     choose::Scratch,
     pass::{Logits, Newest, Passes, groups},
     request::{Next, Request},
 };
 use crate::{Model, ModelError, Result};
 
-/// Time-outs of a constraint that one step bears: every other request waits for each of them.
-const MOST_TIMEOUTS: usize = 2;
-
-/// Decides which tokens may come next; the sequences of all requests are asked about at once.
-pub trait Constraint {
-    /// One answer for each sequence, in order.
-    ///
-    /// # Errors
-    /// The constraint's own. It is then asked about each request alone, so that only those fail that it
-    /// fails on.
-    fn allowed(&mut self, sequences: &[Sequence]) -> Result<Vec<Allowed>>;
-}
-
-/// What a step brought.
-#[derive(Debug)]
-pub enum Event {
-    /// A sampled sequence has a new token. Beams are not announced: they may still be abandoned.
-    Token {
-        /// The request.
-        id: u64,
-        /// Which of its samples.
-        sample: usize,
-        /// The token.
-        token: u32,
-        /// Its natural-log probability.
-        log_probability: f32,
-        /// The likeliest tokens at its place, best first, as many as [`Settings::alternatives`].
-        alternatives: Vec<(u32, f32)>,
-    },
-    /// A sampled sequence is complete.
-    Ended {
-        /// The request.
-        id: u64,
-        /// Which of its samples.
-        sample: usize,
-        /// Why.
-        finish: Finish,
-    },
-    /// A request is complete.
-    Done {
-        /// The request.
-        id: u64,
-        /// What was generated, best first.
-        candidates: Vec<Candidate>,
-    },
-    /// Requests that failed together; they are dropped, and the others go on.
-    Failed {
-        /// The requests.
-        ids: Vec<u64>,
-        /// Why.
-        error: ModelError,
-    },
-}
-
 /// Generates for many requests at once.
 pub struct Engine<'a> {
     model: &'a mut Model,
     passes: Passes,
-    requests: Vec<Request>,
+    pub(super) requests: Vec<Request>,
     /// The special tokens that end a sequence.
     stop: Vec<u32>,
     scratch: Scratch,
@@ -84,10 +26,10 @@ pub struct Engine<'a> {
 
 /// The rows of a step: logits, and whose they are.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     logits: Logits,
     /// Of each request that has rows: its place, and the rows of its running sequences in order.
-    owners: Vec<(usize, Vec<usize>)>,
+    pub(super) owners: Vec<(usize, Vec<usize>)>,
 }
 
 impl<'a> Engine<'a> {
@@ -359,72 +301,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What the constraint allows, for each row of each owner; nothing without a constraint.
-    fn ask(
-        &mut self,
-        constraint: Option<&mut dyn Constraint>,
-        rows: &Rows,
-        events: &mut Vec<Event>,
-    ) -> Option<Vec<Vec<Allowed>>> {
-        let constraint = constraint?;
-        let mut sequences = Vec::new();
-        let mut ranges = Vec::with_capacity(rows.owners.len());
-        for (place, _) in &rows.owners {
-            let request = &self.requests[*place];
-            let first = sequences.len();
-            sequences.extend(request.running.iter().map(|running| Sequence {
-                context: request.context.clone(),
-                tokens: running.tokens.clone(),
-            }));
-            ranges.push(first..sequences.len());
-        }
-        if sequences.is_empty() {
-            return None;
-        }
-        match answers(constraint, &sequences) {
-            Ok(mut all) => Some(
-                ranges
-                    .into_iter()
-                    .map(|range| all.drain(..range.len()).collect())
-                    .collect(),
-            ),
-            Err(error) => Some(self.ask_each(constraint, error, &sequences, &ranges, rows, events)),
-        }
-    }
-
-    /// Finds out which requests the constraint fails on.
-    fn ask_each(
-        &mut self,
-        constraint: &mut dyn Constraint,
-        first: ModelError,
-        sequences: &[Sequence],
-        ranges: &[Range<usize>],
-        rows: &Rows,
-        events: &mut Vec<Event>,
-    ) -> Vec<Vec<Allowed>> {
-        let mut timeouts = usize::from(is_timeout(&first));
-        if ranges.len() == 1 {
-            self.fail(&[rows.owners[0].0], first, events);
-            return vec![Vec::new()];
-        }
-        let mut allowed = Vec::with_capacity(ranges.len());
-        for (range, (place, _)) in ranges.iter().zip(&rows.owners) {
-            let answer = if timeouts > MOST_TIMEOUTS {
-                Err(ModelError::Constraint(format!(
-                    "it was stopped {timeouts} times in this step and is asked no more"
-                )))
-            } else {
-                answers(constraint, &sequences[range.clone()])
-            };
-            allowed.push(answer.unwrap_or_else(|error| {
-                timeouts += usize::from(is_timeout(&error));
-                self.fail(&[*place], error, events);
-                Vec::new()
-            }));
-        }
-        allowed
-    }
-
     fn choose(&mut self, rows: &Rows, allowed: Option<&[Vec<Allowed>]>, events: &mut Vec<Event>) {
         for (at, (place, own)) in rows.owners.iter().enumerate() {
             let request = &mut self.requests[*place];
@@ -444,7 +320,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn fail(&mut self, places: &[usize], error: ModelError, events: &mut Vec<Event>) {
+    pub(super) fn fail(&mut self, places: &[usize], error: ModelError, events: &mut Vec<Event>) {
         let mut ids = Vec::with_capacity(places.len());
         for &place in places {
             let request = &mut self.requests[place];
@@ -497,21 +373,4 @@ impl<'a> Engine<'a> {
         };
         request.results().into_iter().map(candidate).collect()
     }
-}
-
-/// Asks a constraint, and counts its answers.
-fn answers(constraint: &mut dyn Constraint, sequences: &[Sequence]) -> Result<Vec<Allowed>> {
-    let allowed = constraint.allowed(sequences)?;
-    if allowed.len() == sequences.len() {
-        return Ok(allowed);
-    }
-    Err(ModelError::Constraint(format!(
-        "it gave {} answers for {} sequences",
-        allowed.len(),
-        sequences.len()
-    )))
-}
-
-fn is_timeout(error: &ModelError) -> bool {
-    matches!(error, ModelError::Plugin(PluginError::Timeout(_)))
 }

@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `engine` | admission, the step, events |
+//! | `engine` | admission and the step |
+//! | `constraint` | which tokens may come next |
 //! | `pass` | from sequences to rows of logits |
 //! | `request` | one request: its sequences, its next tokens |
 //! | `choose` | from a row of logits to a token |
@@ -15,13 +16,17 @@
 
 mod beam;
 mod choose;
+mod constraint;
 mod engine;
 mod pass;
 mod request;
 mod settings;
 
-pub use engine::{Constraint, Engine, Event};
+pub use constraint::Constraint;
+pub use engine::Engine;
 pub use settings::Settings;
+
+use crate::ModelError;
 
 /// Why a sequence ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -47,4 +52,45 @@ pub struct Candidate {
     pub log_probability: f64,
     /// Why it ended.
     pub finish: Finish,
+}
+
+/// What a step brought.
+#[derive(Debug)]
+pub enum Event {
+    /// A sampled sequence has a new token. Beams are not announced: they may still be abandoned.
+    Token {
+        /// The request.
+        id: u64,
+        /// Which of its samples.
+        sample: usize,
+        /// The token.
+        token: u32,
+        /// Its natural-log probability.
+        log_probability: f32,
+        /// The likeliest tokens at its place, best first, as many as [`Settings::alternatives`].
+        alternatives: Vec<(u32, f32)>,
+    },
+    /// A sampled sequence is complete.
+    Ended {
+        /// The request.
+        id: u64,
+        /// Which of its samples.
+        sample: usize,
+        /// Why.
+        finish: Finish,
+    },
+    /// A request is complete.
+    Done {
+        /// The request.
+        id: u64,
+        /// What was generated, best first.
+        candidates: Vec<Candidate>,
+    },
+    /// Requests that failed together; they are dropped, and the others go on.
+    Failed {
+        /// The requests.
+        ids: Vec<u64>,
+        /// Why.
+        error: ModelError,
+    },
 }

@@ -6,6 +6,7 @@ pub mod models;
 
 use std::time::{Duration, Instant};
 
+#[allow(unused_imports)] // Each test and bench uses some of them.
 pub use models::{Place, characters, gpt, place};
 use serde_json::{Value, json};
 use tenon_serve::{

@@ -26,7 +26,8 @@ pub struct Place {
     pub app: App,
     pub router: Router,
     pub document: Document,
-    pub folder: TempDir,
+    /// Goes with the test.
+    _folder: TempDir,
 }
 
 /// What was answered.
@@ -84,7 +85,7 @@ pub async fn place_with(platform: PlatformOptions, mut options: Options) -> Plac
         app,
         router,
         document,
-        folder,
+        _folder: folder,
     }
 }
 
