@@ -58,6 +58,14 @@ fn settings(most: usize) -> Settings {
     }
 }
 
+/// Exactly so many tokens.
+fn steady(tokens: usize) -> Settings {
+    Settings {
+        min_tokens: tokens,
+        ..settings(tokens)
+    }
+}
+
 /// A constraint that is a function of the tokens so far.
 struct Rule<F>(F);
 
@@ -373,12 +381,12 @@ fn special_tokens_end_a_sequence_but_not_too_early() {
 fn a_constraint_that_fails_on_one_fails_only_that_one() {
     let place = place();
     let mut model = model(&place, "abcdef", &json!({}));
-    let expected = run(&mut model, "a", &settings(4), None);
+    let expected = run(&mut model, "a", &steady(4), None);
     let text = prompt(&model, "text", "a");
     let mut engine = Engine::new(&mut model).unwrap();
     for (id, context) in [(0, "good"), (1, "bad"), (2, "token"), (3, "good")] {
         engine
-            .admit(id, text.clone(), settings(4), context.into())
+            .admit(id, text.clone(), steady(4), context.into())
             .unwrap();
     }
     let mut asked = 0;
@@ -423,28 +431,16 @@ fn a_recipe_that_panics_is_opened_again_and_the_others_go_on() {
     let tokenizer = characters("abcdef");
     let poison = tokenizer.token_to_id("f").unwrap();
     let config = json!({"poison": poison});
-    let mut model = place.model(
-        "testing-probe-recipe",
-        &json!({}),
-        Some(tokenizer.clone()),
-        1.0,
-    );
-    let healthy = run(&mut model, "a", &settings(4), None);
-    // The same weights: they are made from the seed and the name.
     let mut model = place.model("testing-probe-recipe", &config, Some(tokenizer), 1.0);
     let prompts: Vec<Prompt> = ["a", "f", "a"]
         .iter()
         .map(|text| prompt(&model, "text", text))
         .collect();
     let mut never = Rule(|_: &Sequence| Ok(Allowed::Except(vec![poison])));
-    let expected = run(&mut model, "a", &settings(4), Some(&mut never));
-    assert_eq!(
-        expected[0].tokens, healthy[0].tokens,
-        "the likeliest never is the poison"
-    );
+    let expected = run(&mut model, "a", &steady(4), Some(&mut never));
     let mut engine = Engine::new(&mut model).unwrap();
     for (id, prompt) in (0..).zip(prompts) {
-        engine.admit(id, prompt, settings(4), Vec::new()).unwrap();
+        engine.admit(id, prompt, steady(4), Vec::new()).unwrap();
     }
     let events = engine.step(Some(&mut never));
     let Some(Event::Failed { ids, error }) =
@@ -466,10 +462,10 @@ fn a_recipe_that_panics_is_opened_again_and_the_others_go_on() {
     // Decoding together, they fail together; the next request finds a working model.
     let text = prompt(engine.model(), "text", "a");
     engine
-        .admit(7, text.clone(), settings(4), Vec::new())
+        .admit(7, text.clone(), steady(4), Vec::new())
         .unwrap();
     engine
-        .admit(8, text.clone(), settings(4), Vec::new())
+        .admit(8, text.clone(), steady(4), Vec::new())
         .unwrap();
     let mut forced = Rule(|sequence: &Sequence| {
         Ok(if sequence.tokens.len() == 1 {
@@ -481,7 +477,7 @@ fn a_recipe_that_panics_is_opened_again_and_the_others_go_on() {
     let error = engine.run(Some(&mut forced)).unwrap_err();
     assert!(matches!(error, ModelError::Plugin(_)), "{error}");
     assert!(engine.is_empty());
-    engine.admit(9, text, settings(4), Vec::new()).unwrap();
+    engine.admit(9, text, steady(4), Vec::new()).unwrap();
     let done = engine.run(Some(&mut never)).unwrap();
     assert_eq!(done[0].1[0].tokens, expected[0].tokens);
 }

@@ -252,12 +252,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.meter.in_flight.fetch_sub(1, Relaxed);
         match *self.outcome.get_mut() {
             GONE => count(&self.meter.cancelled),
             FAILED => count(&self.meter.errors),
             _ => {}
         }
+        self.meter.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
