@@ -137,8 +137,8 @@ async fn a_configuration_that_violates_its_schema_is_refused_with_the_place() {
     );
 
     let steps = json!({"input": "letters", "steps": [
-        {"plugin": "tenon/filter", "config": {}},
-        {"plugin": "tenon/filter", "config": {"min_characters": "many"}},
+        {"plugin": "tenon/filter", "config": {"columns": ["text"]}},
+        {"plugin": "tenon/filter", "config": {"columns": ["text"], "min_characters": "many"}},
     ]});
     let answer = place.post("/api/v1/datasets/short/transform", steps).await;
     let error = answer.expect(400)["error"].clone();

@@ -76,7 +76,8 @@ async fn a_pipeline_runs_once_for_the_same_rows() {
             &[("train", alphabet(6, 8)), ("dev", alphabet(2, 8))],
         )
         .await;
-    let steps = json!([{"plugin": "tenon/filter", "config": {"min_characters": 3}}]);
+    let steps =
+        json!([{"plugin": "tenon/filter", "config": {"columns": ["text"], "min_characters": 3}}]);
     let transform = async |output: &str| {
         let wanted = json!({"input": "letters", "steps": steps});
         let path = format!("/api/v1/datasets/{output}/transform");
