@@ -71,7 +71,7 @@ fn an_import_that_does_not_fit() {
     let ballast = fill(&disk, 40 << 20);
     let said = room.fails(1, &["data", "import", "large", &large]);
     assert!(said.contains("full") || said.contains("space"), "{said}");
-    assert!(said.contains("hint:"), "{said}");
+    assert!(said.contains("free space"), "the remedy: {said}");
     // What was there is there, what was not finished is not.
     assert!(
         room.ok(&["data", "show", "small", "--json"])

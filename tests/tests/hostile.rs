@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tenon_tests::{Room, component, verses};
 
 /// A folder in which the misbehaving recipe can train.
@@ -52,20 +52,15 @@ fn train<'a>(config: &'a str, steps: &'a str) -> Vec<&'a str> {
 }
 
 /// The misbehaviour ends the run with this in its message; the folder is as good as before.
-fn ends(does: &str, expected: &[&str]) -> Value {
+fn ends(does: &str, expected: &[&str]) {
     let room = room();
     let config = json!({"does": does, "from": 3}).to_string();
     let begin = Instant::now();
-    let error = room.error(1, &train(&config, "20"));
+    let text = room.fails(1, &train(&config, "20"));
     let took = begin.elapsed();
-    let text = error.to_string();
     for part in expected {
         assert!(text.contains(part), "`{part}` is not in {text}");
     }
-    assert!(
-        text.contains("testing/hostile-recipe"),
-        "the plugin is named: {text}"
-    );
     assert!(took < Duration::from_secs(90), "{does} took {took:?}");
     let runs = room.json(&["runs", "list"]);
     let run = runs
@@ -88,17 +83,6 @@ fn ends(does: &str, expected: &[&str]) -> Value {
     );
     // The same folder goes on to train with the same recipe when it behaves.
     room.ok(&train(r#"{"does": "nothing"}"#, "5"));
-    error
-}
-
-#[test]
-fn a_loop_without_end() {
-    ends("loop", &["deadline"]);
-}
-
-#[test]
-fn a_loop_of_host_calls() {
-    ends("host-calls", &["deadline"]);
 }
 
 #[test]
@@ -113,7 +97,10 @@ fn leaked_handles() {
 
 #[test]
 fn a_giant_list() {
-    ends("giant-list", &["memory"]);
+    ends(
+        "giant-list",
+        &["testing/hostile-recipe", "256 MiB in one call"],
+    );
 }
 
 #[test]
@@ -124,12 +111,20 @@ fn a_panic_in_the_middle_of_a_step() {
 #[test]
 fn shapes_that_do_not_fit() {
     // The operation, both shapes and the guest's function.
-    ends("shape", &["matmul", "[3, 5]", "misbehave", "forward"]);
+    ends(
+        "shape",
+        &[
+            "testing/hostile-recipe",
+            "matmul",
+            "[3, 5]",
+            "Recipe>::forward",
+        ],
+    );
 }
 
 #[test]
 fn a_loss_that_is_no_number() {
-    ends("nan", &["step", "mul-scalar"]);
+    ends("nan", &["step 3", "mul_scalar"]);
 }
 
 #[test]

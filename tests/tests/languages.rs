@@ -77,7 +77,7 @@ fn a_path_through_four_languages() {
         "cpu",
     ]);
 
-    // Python: a column against itself is perfect; the model's own texts are judged too.
+    // Python: an answer has some of its question's n-grams, but not all of them.
     let run = room.json(&[
         "evaluate",
         "colours",
@@ -88,18 +88,12 @@ fn a_path_through_four_languages() {
         "--device",
         "cpu",
         "--evaluator",
-        r#"example/chrf={"reference": "text", "hypothesis": "text"}"#,
+        r#"example/chrf={"reference": "text", "hypothesis": "answer"}"#,
     ]);
-    let chrf = run["metrics"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .find(|(name, _)| name.ends_with("/chrf"))
-        .unwrap();
-    assert!(
-        (chrf.1["last"].as_f64().unwrap() - 100.0).abs() < 1e-6 || chrf.1["last"] == 1.0,
-        "{chrf:?}"
-    );
+    let metrics = run["metrics"].as_object().unwrap();
+    let chrf = metrics.iter().find(|(name, _)| name.ends_with("/chrf"));
+    let chrf = chrf.unwrap().1["last"].as_f64().unwrap();
+    assert!(chrf > 0.0 && chrf < 100.0, "{chrf}");
 
     // JavaScript: a conversation, an answer out of the allowed ones.
     room.ok(&[

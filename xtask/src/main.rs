@@ -34,6 +34,9 @@ enum Verb {
     Test {
         /// Only tests whose name contains this.
         filter: Option<String>,
+        /// Every crate's own tests too, beside the end-to-end tests.
+        #[arg(long)]
+        crates: bool,
     },
 }
 
@@ -62,6 +65,6 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Demo(demo) => demo::run(&demo),
-        Verb::Test { filter } => test::all(filter.as_deref()),
+        Verb::Test { filter, crates } => test::all(filter.as_deref(), crates),
     }
 }
