@@ -216,7 +216,13 @@ fn what_changes_something_prints_one_document_too() {
         json(&["model", "alias", "poet", "best", "--remove"]);
         json(&["model", "export", "poet", "--output", &tokenizer, "--force"]);
         json(&["deploy", "poet", "poet", "--device", "cpu"]);
-        json(&["predict", "poet", "{\"text\": \"the\"}", "--device", "cpu"]);
+        json(&[
+            "predict",
+            "poet",
+            "{\"inputs\": {\"text\": \"the\"}}",
+            "--device",
+            "cpu",
+        ]);
         json(&["deployments", "remove", "poet"]);
         json(&["runs", "delete", "first"]);
         json(&["data", "delete", "less"]);

@@ -157,7 +157,7 @@ fn from_rows_to_an_answer() {
     let answer = room.json(&[
         "predict",
         "poet",
-        "{\"text\": \"the sun\"}",
+        "{\"inputs\": {\"text\": \"the sun\"}}",
         "--device",
         "cpu",
     ]);
@@ -165,7 +165,7 @@ fn from_rows_to_an_answer() {
     // The same question to a server.
     let server = room.up(&["--device", "cpu"]);
     assert_eq!(
-        room.json(&["predict", "poet", "{\"text\": \"the sun\"}"]),
+        room.json(&["predict", "poet", "{\"inputs\": {\"text\": \"the sun\"}}"]),
         answer
     );
     assert_eq!(
@@ -196,8 +196,12 @@ fn a_model_is_fine_tuned() {
         "cpu",
     ]);
     assert_eq!(end["status"], "finished");
-    let version = room.json(&["model", "show", "poet@2"]);
-    assert_eq!(version["version"]["manifest"]["parent"], "poet@1");
+    let parent = room.json(&["model", "show", "poet@1"]);
+    let child = room.json(&["model", "show", "poet@2"]);
+    assert_eq!(
+        child["version"]["manifest"]["parent"],
+        parent["version"]["digest"]
+    );
 }
 
 /// A training that does not end by itself within the test.
@@ -387,6 +391,8 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
             "tenon/gpt",
             "--dataset",
             "versus",
+            "--tokenizer",
+            "verses",
             "--steps",
             "1",
         ],

@@ -108,9 +108,9 @@ pub struct RemoveDeployment {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  $ tenon predict poet '{\"prompt\": \"The moon\"}'
+  $ tenon predict poet '{\"inputs\": {\"text\": \"The moon\"}}'
   $ tenon predict couplets @request.json
-  $ echo '{\"prompt\": \"The moon\"}' | tenon predict poet - --json")]
+  $ echo '{\"inputs\": {\"text\": \"The moon\"}}' | tenon predict poet - --json")]
 pub struct Predict {
     /// The deployment.
     pub name: String,

@@ -64,7 +64,7 @@ Examples:
     $ tenon tokenizer train poems --dataset poems --columns text
     $ tenon train --recipe tenon/gpt --dataset poems --tokenizer poems --minutes 5 --register poet
     $ tenon deploy poet poet
-    $ tenon predict poet '{\"prompt\": \"The moon\"}'
+    $ tenon predict poet '{\"inputs\": {\"text\": \"The moon\"}}'
 
 Exit status: 0 when it went well, 1 when it failed, 2 when the command line or what it names is wrong,
 130 when it was interrupted. Results go to standard output, everything else to standard error."

@@ -106,5 +106,9 @@ impl Drop for Embedded {
 
 /// Why the data folder cannot be opened.
 pub fn cannot_open(error: &tenon_api::ApiError) -> Failure {
-    Failure::answered(error.status.as_u16(), (*error.info).clone())
+    let failure = Failure::answered(error.status.as_u16(), (*error.info).clone());
+    match &error.info.hint {
+        Some(_) => failure,
+        None => failure.hint("name another folder with --data DIR, or a server with --server URL"),
+    }
 }

@@ -41,7 +41,8 @@ impl Context {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<()> {
-    logging::start(matches!(cli.command, Command::Up(_)), cli.global.verbose);
+    let server = matches!(cli.command, Command::Up(_));
+    logging::start(server, cli.global.json, cli.global.verbose);
     let context = Context {
         output: Output::new(cli.global.json),
         global: cli.global,

@@ -195,13 +195,14 @@ pub fn trained(end: &EndEvent, page: &mut Page) {
         ("took", took),
         ("made", made.collect::<Vec<_>>().join("\n")),
     ]);
-    let mut table = Table::new(["metric", ">last", ">best", ">step"]);
+    let mut table = Table::new(["metric", ">last", ">step", ">min", ">max"]);
     for (name, metric) in &run.metrics {
         table.row([
             name.clone(),
             text::number(metric.last),
-            text::number(metric.min),
             metric.step.to_string(),
+            text::number(metric.min),
+            text::number(metric.max),
         ]);
     }
     if !table.is_empty() {
