@@ -76,6 +76,8 @@ impl Room {
             .env_remove("TENON_TOKEN")
             .env_remove("TENON_LOG")
             .env_remove("TENON_ADDRESS")
+            // Vulkan drivers complain where it is not set.
+            .env("XDG_RUNTIME_DIR", self.folder.path())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command

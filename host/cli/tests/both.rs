@@ -1,13 +1,11 @@
 //! A command says the same whether a server answers it or the data folder itself.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::io::Read;
 use std::process::Stdio;
 
 use serde_json::Value;
-use support::{Done, component, one_document, ready_to_train, train};
+use tenon_tests::{Done, component, one_document, ready_to_train, train};
 
 /// Everything that reads, and what must fail.
 const QUESTIONS: &[&[&str]] = &[
@@ -164,7 +162,7 @@ fn with_and_without_a_server() {
 #[test]
 fn what_changes_something_prints_one_document_too() {
     let room = ready_to_train();
-    let dev = room.file("more.jsonl", support::verses(4));
+    let dev = room.file("more.jsonl", tenon_tests::verses(4));
     let tokenizer = room.path("tokenizer.json");
     let args = train(&["--steps", "2", "--name", "first"]);
     for served in [false, true] {

@@ -1,12 +1,10 @@
 //! Plugins and data: import, transform, look, delete.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
 use serde_json::{Value, json};
-use support::{Room, component, verses};
+use tenon_tests::{Room, component, verses};
 
 #[test]
 fn components_are_checked_and_installed() {
@@ -293,10 +291,10 @@ fn damage_is_found() {
     fs::write(&blob, bytes).unwrap();
     let done = room.run(&["store", "verify", "--json"]);
     assert_eq!(done.status.code(), Some(1));
-    let found: Value = support::one_document(&done.stdout);
+    let found: Value = tenon_tests::one_document(&done.stdout);
     assert_eq!(found["damage"].as_array().unwrap().len(), 1, "{found}");
     assert_eq!(
-        support::one_document(&done.stderr)["error"]["kind"],
+        tenon_tests::one_document(&done.stderr)["error"]["kind"],
         "damaged"
     );
 }

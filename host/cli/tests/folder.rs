@@ -1,8 +1,6 @@
 //! The data folder and the server on it: who has it, where, and what stands in the way.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -10,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use support::{Room, Server, finished, signal, wait_at_most};
+use tenon_tests::{Room, Server, finished, signal, wait_at_most};
 
 #[test]
 fn commands_find_the_server_of_their_folder() {
@@ -57,7 +55,7 @@ fn people_are_told_where_the_server_is() {
         assert!(length > 0, "it ended: {said}");
     }
     signal(&child, Signal::INT);
-    assert!(wait_at_most(&mut child, support::PATIENCE).is_some());
+    assert!(wait_at_most(&mut child, tenon_tests::PATIENCE).is_some());
     let done = finished(child);
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
     for needle in ["http://127.0.0.1:", "openapi.json", "tenon status"] {
@@ -223,7 +221,7 @@ fn a_device_that_is_not_there_is_named_with_those_that_are() {
     let said = room.run(&["devices", "--device", "cpu", "--json"]);
     assert!(said.stdout.contains("\"cpu\""), "{}", said.stdout);
     assert!(said.status.success());
-    let list = support::one_document(&said.stdout);
+    let list = tenon_tests::one_document(&said.stdout);
     assert_eq!(list["devices"][0]["name"], "cpu");
     assert_eq!(list["devices"][0]["selected"], true);
 }

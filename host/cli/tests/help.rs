@@ -1,13 +1,11 @@
 //! Help, the reference, and command lines that are wrong. None of it needs a data folder.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::Room;
+use tenon_tests::Room;
 
 /// Every command, from the reference: `["data", "import"]`.
 fn commands(reference: &str) -> Vec<Vec<String>> {

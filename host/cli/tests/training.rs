@@ -1,8 +1,6 @@
 //! The whole path through the command line: train, stop, resume, evaluate, register, deploy, ask.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -10,7 +8,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{eventually, finished, one_document, ready_to_train, signal, train, wait_at_most};
+use tenon_tests::{
+    TINY, eventually, finished, one_document, ready_to_train, signal, train, wait_at_most,
+};
 
 #[test]
 fn from_rows_to_an_answer() {
@@ -238,7 +238,7 @@ fn ctrl_c_stops_with_a_checkpoint_and_resume_goes_on() {
         .unwrap();
     let said = wait_for_steps(&mut child);
     signal(&child, Signal::INT);
-    let status = wait_at_most(&mut child, support::PATIENCE).expect("it stops");
+    let status = wait_at_most(&mut child, tenon_tests::PATIENCE).expect("it stops");
     let said = said.join().unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
     for needle in [
@@ -375,10 +375,11 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
     );
     let said = room.fails(2, &train(&[]));
     assert!(said.contains("steps") && said.contains("epochs"), "{said}");
-    let said = room.fails(
-        2,
-        &train(&["--steps", "1", "--recipe-config", "{\"layers\": 0}"]),
-    );
+    let none: Vec<&str> = train(&["--steps", "1"])
+        .into_iter()
+        .map(|arg| if arg == TINY { "{\"layers\": 0}" } else { arg })
+        .collect();
+    let said = room.fails(2, &none);
     assert!(said.contains("layers"), "{said}");
     let config = room.file("train.json", "{\"dataset\": \"verses\", \"stepz\": 1}");
     let said = room.fails(2, &["train", "--config", &config]);

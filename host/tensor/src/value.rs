@@ -22,7 +22,38 @@ pub(crate) enum Value {
     /// In main memory.
     Cpu(FlexTensor),
     /// On a device.
-    Gpu(DispatchTensor),
+    Gpu(OnDevice),
+}
+
+/// A tensor behind Burn's dispatch, with its type hidden from other crates: what drops a
+/// `DispatchTensor` contains the fusion and kernel compilers of all backends, and every crate that
+/// drops a [`crate::Tensor`] would compile them once more (minutes each, and most of the binary).
+pub(crate) struct OnDevice(Box<dyn Any + Send + Sync>);
+
+impl OnDevice {
+    #[inline(never)]
+    pub fn new(tensor: DispatchTensor) -> Self {
+        Self(Box::new(tensor))
+    }
+
+    /// What it holds, shared.
+    ///
+    /// # Panics
+    /// Never: nothing but [`OnDevice::new`] makes one.
+    #[inline(never)]
+    pub fn tensor(&self) -> DispatchTensor {
+        match self.0.downcast_ref::<DispatchTensor>() {
+            Some(tensor) => tensor.clone(),
+            None => unreachable!("only `new` fills it"),
+        }
+    }
+}
+
+impl Clone for OnDevice {
+    #[inline(never)]
+    fn clone(&self) -> Self {
+        Self::new(self.tensor())
+    }
 }
 
 /// Which of a backend's families of primitives an element type belongs to.
@@ -102,8 +133,8 @@ macro_rules! on {
             ($($crate::value::Value::Gpu($t)),+) => {
                 #[allow(non_camel_case_types, dead_code)]
                 type $backend = burn::Dispatch;
-                $(let $t = $t.clone();)+
-                Ok($crate::value::Value::Gpu($body))
+                $(let $t = $t.tensor();)+
+                Ok($crate::value::Value::Gpu($crate::value::OnDevice::new($body)))
             }
             #[allow(unreachable_patterns)]
             _ => Err($crate::value::mixed($what)),
@@ -182,11 +213,14 @@ impl Value {
                 Kind::Int => Flex::int_slice_assign(x, slices, part),
                 Kind::Bool => Flex::bool_slice_assign(x, slices, part),
             })),
-            (Value::Gpu(x), Value::Gpu(part)) => Ok(Value::Gpu(match kind {
-                Kind::Float => Dispatch::float_slice_assign(x, slices, part),
-                Kind::Int => Dispatch::int_slice_assign(x, slices, part),
-                Kind::Bool => Dispatch::bool_slice_assign(x, slices, part),
-            })),
+            (Value::Gpu(x), Value::Gpu(part)) => {
+                let (x, part) = (x.tensor(), part.tensor());
+                Ok(Value::Gpu(OnDevice::new(match kind {
+                    Kind::Float => Dispatch::float_slice_assign(x, slices, part),
+                    Kind::Int => Dispatch::int_slice_assign(x, slices, part),
+                    Kind::Bool => Dispatch::bool_slice_assign(x, slices, part),
+                })))
+            }
             _ => Err(mixed("pad")),
         })
     }
@@ -199,7 +233,7 @@ impl Value {
             for value in values {
                 match value {
                     Value::Cpu(tensor) => cpu.push(tensor),
-                    Value::Gpu(tensor) => gpu.push(tensor),
+                    Value::Gpu(tensor) => gpu.push(tensor.tensor()),
                 }
             }
             if !cpu.is_empty() && !gpu.is_empty() {
@@ -212,11 +246,11 @@ impl Value {
                     Kind::Bool => Flex::bool_cat(cpu, dim),
                 })
             } else {
-                Value::Gpu(match kind {
+                Value::Gpu(OnDevice::new(match kind {
                     Kind::Float => Dispatch::float_cat(gpu, dim),
                     Kind::Int => Dispatch::int_cat(gpu, dim),
                     Kind::Bool => Dispatch::bool_cat(gpu, dim),
-                })
+                }))
             })
         })
     }
@@ -227,13 +261,27 @@ impl Value {
             return Ok(Value::Cpu(FlexTensor::from_data(data)));
         }
         let target = device.dispatch()?;
-        guard("from_bytes", || {
-            Ok(Value::Gpu(match kind {
+        // The device's allocator knows no tensor without dimensions.
+        let shape = data.shape.clone();
+        let data = TensorData {
+            shape: if shape.is_empty() {
+                [1].into()
+            } else {
+                shape.clone()
+            },
+            ..data
+        };
+        let value = guard("from_bytes", || {
+            Ok(Value::Gpu(OnDevice::new(match kind {
                 Kind::Float => Dispatch::float_from_data(data, target),
                 Kind::Int => Dispatch::int_from_data(data, target),
                 Kind::Bool => Dispatch::bool_from_data(data, target),
-            }))
-        })
+            })))
+        })?;
+        if shape.is_empty() {
+            return value.reshape(kind, shape);
+        }
+        Ok(value)
     }
 
     /// Waits for the value and copies it to the host.
@@ -241,7 +289,7 @@ impl Value {
         match self {
             Value::Cpu(tensor) => guard("read", || Ok(tensor.clone().into_data())),
             Value::Gpu(tensor) => guard("read", || {
-                let tensor = tensor.clone();
+                let tensor = tensor.tensor();
                 let data = match kind {
                     Kind::Float => burn_backend::read_sync(Dispatch::float_into_data(tensor)),
                     Kind::Int => burn_backend::read_sync(Dispatch::int_into_data(tensor)),
@@ -256,7 +304,7 @@ impl Value {
     pub fn stored(&self) -> BurnType {
         match self {
             Value::Cpu(tensor) => tensor.dtype(),
-            Value::Gpu(tensor) => TensorMetadata::dtype(tensor),
+            Value::Gpu(tensor) => TensorMetadata::dtype(&tensor.tensor()),
         }
     }
 
@@ -264,7 +312,7 @@ impl Value {
     pub fn shape(&self) -> Shape {
         match self {
             Value::Cpu(tensor) => tensor.layout().shape().clone(),
-            Value::Gpu(tensor) => tensor.shape(),
+            Value::Gpu(tensor) => tensor.tensor().shape(),
         }
     }
 }

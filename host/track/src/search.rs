@@ -194,7 +194,6 @@ pub struct ComparisonRow {
     /// Name of the parameter or metric.
     pub name: String,
     /// One value for each run; null where a run has none.
-    #[schema(value_type = Vec<Object>)]
     pub values: Vec<Value>,
     /// True when the runs do not all agree.
     pub differs: bool,

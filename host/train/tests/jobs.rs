@@ -128,7 +128,8 @@ fn stopping_ends_what_runs_and_what_waits() {
     let second = place.jobs.train(spec(5)).unwrap();
     until("the first trains", || {
         let run = place.platform().tracker.run(&first.id).unwrap();
-        run.progress.is_some_and(|progress| progress.done > 0)
+        run.progress
+            .is_some_and(|progress| progress.unit == "steps" && progress.done > 0)
     });
     let progress = place
         .platform()

@@ -56,7 +56,9 @@ fn text(dummy: &[u8], name: &str, version: &str, salt: u8) -> String {
                         continue;
                     }
                     let ty: u32 = functions[export.index as usize - imported];
-                    let body = if export.name.starts_with("cabi_post_") {
+                    let body = if export.name.starts_with("cabi_post_")
+                        || export.name.ends_with("_initialize")
+                    {
                         ""
                     } else if export.name.ends_with("#describe") {
                         "(i32.const 128)"

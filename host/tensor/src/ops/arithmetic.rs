@@ -287,19 +287,14 @@ fn extreme(
         move |context| {
             let (a, b, g) = (&context.saved[0], &context.saved[1], &context.grad);
             let (a, b) = if smaller { (b, a) } else { (a, b) };
-            // 1 where a is larger, ½ where they are equal.
+            // Of the first: 1 where it is chosen, ½ where both are.
             let less = a.lt(b)?.cast(g.dtype())?;
             let less_or_equal = a.le(b)?.cast(g.dtype())?;
             let loses = less.add(&less_or_equal)?.mul_scalar(0.5)?;
             let wins = loses.neg()?.add_scalar(1.0)?;
-            let (first, second) = if smaller {
-                (&loses, &wins)
-            } else {
-                (&wins, &loses)
-            };
             Ok(vec![
-                context.when(0, || sum_to(&g.mul(first)?, &shapes.0))?,
-                context.when(1, || sum_to(&g.mul(second)?, &shapes.1))?,
+                context.when(0, || sum_to(&g.mul(&wins)?, &shapes.0))?,
+                context.when(1, || sum_to(&g.mul(&loses)?, &shapes.1))?,
             ])
         },
     )

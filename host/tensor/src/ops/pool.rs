@@ -13,7 +13,7 @@ use crate::{
     dims::Dims,
     raw,
     tape::record,
-    value::{Value, guard, on},
+    value::{OnDevice, Value, guard, on},
 };
 
 /// A checked window.
@@ -58,11 +58,14 @@ impl Tensor {
                     (Value::Cpu(both.output), Value::Cpu(both.indices))
                 }
                 Value::Gpu(x) => {
-                    let x = x.clone();
+                    let x = x.tensor();
                     let both = burn::Dispatch::max_pool2d_with_indices(
                         x, kernel, stride, padding, dilation, false,
                     );
-                    (Value::Gpu(both.output), Value::Gpu(both.indices))
+                    (
+                        Value::Gpu(OnDevice::new(both.output)),
+                        Value::Gpu(OnDevice::new(both.indices)),
+                    )
                 }
             })
         })?;

@@ -169,6 +169,9 @@ impl Tensor {
             let mut out = vec![0; kept.numel()];
             cpu::argmax_last(&values, self.shape()[axis], &mut out);
             raw::from_elements(&kept, out, DType::I64)
+        } else if self.dtype() == DType::U8 {
+            // Flex has no such comparison of bytes.
+            return self.cast(DType::I64)?.argmax(dim, keepdim);
         } else {
             let stored = self.device().stored(DType::I64)?;
             let x = self.value();

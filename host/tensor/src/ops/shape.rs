@@ -8,7 +8,7 @@ use crate::{
     Tensor, TensorError,
     dims::{Dims, MAX_RANK},
     tape::record,
-    tensor::resolve_dim,
+    tensor::{check_scalar, resolve_dim},
     value::Value,
 };
 
@@ -428,6 +428,7 @@ pub(super) fn padded(
     for (dim, (before, after)) in x.shape().iter().zip(amounts) {
         shape.push(dim.saturating_add(*before).saturating_add(*after));
     }
+    check_scalar("pad", value, x.dtype())?;
     let base = Tensor::full(&shape, value, x.dtype(), &x.device())?;
     if x.numel() == 0 {
         return Ok(base);

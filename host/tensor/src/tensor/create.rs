@@ -12,7 +12,7 @@ use super::{Tensor, check_shape};
 use crate::{
     DType, Device, TensorError,
     dims::Dims,
-    value::{Kind, Value, guard},
+    value::{Kind, OnDevice, Value, guard},
 };
 
 /// The largest integer up to which every one is a double.
@@ -126,14 +126,14 @@ impl Tensor {
         let target = device.dispatch()?;
         let shape = burn_shape(&dims);
         let value = guard("full", || {
-            Ok(Value::Gpu(match Kind::from(dtype) {
+            Ok(Value::Gpu(OnDevice::new(match Kind::from(dtype) {
                 Kind::Float => Dispatch::float_full(shape, value.into(), target, stored.into()),
                 Kind::Int => {
                     Dispatch::int_full(shape, (value as i64).into(), target, stored.into())
                 }
                 Kind::Bool if value != 0.0 => Dispatch::bool_ones(shape, target, stored.into()),
                 Kind::Bool => Dispatch::bool_zeros(shape, target, stored.into()),
-            }))
+            })))
         })?;
         Ok(Self::new(value, dims, dtype, *device))
     }

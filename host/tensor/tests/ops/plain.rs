@@ -5,7 +5,7 @@ use tenon_tensor::{DType, Device, Tape, Tensor};
 use super::case::device_lacks;
 
 /// The names of the contract that this file is about.
-pub const TESTED: [&str; 19] = [
+pub const TESTED: [&str; 20] = [
     "shape",
     "dtype",
     "read",
@@ -25,6 +25,7 @@ pub const TESTED: [&str; 19] = [
     "ones",
     "full",
     "arange",
+    "from-bytes",
 ];
 
 fn f32s(shape: &[usize], values: &[f32], device: &Device) -> Tensor {
