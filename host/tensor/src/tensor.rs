@@ -27,7 +27,7 @@ pub struct Tensor {
 impl Tensor {
     #[inline]
     pub(crate) fn new(value: Value, shape: Dims, dtype: DType, device: Device) -> Self {
-        debug_assert_eq!(*shape, *value.shape().as_slice());
+        debug_assert!(value.has_shape(&shape));
         debug_assert!(
             device
                 .stored(dtype)

@@ -56,6 +56,12 @@ impl Clone for OnDevice {
     }
 }
 
+/// The shape under which a device keeps a tensor: its allocator and its fused kernels know none
+/// without dimensions, so a scalar has one of size 1 there.
+pub(crate) fn device_shape(shape: Shape) -> Shape {
+    if shape.is_empty() { [1].into() } else { shape }
+}
+
 /// Which of a backend's families of primitives an element type belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -162,12 +168,20 @@ macro_rules! for_all_kinds {
 
 impl Value {
     for_all_kinds! {
-        /// A view where memory allows, else a copy.
-        reshape(x, shape: Shape) = float_reshape, int_reshape, bool_reshape;
+        /// As [`Value::reshape`], with a shape that the backend has.
+        reshape_to(x, shape: Shape) = float_reshape, int_reshape, bool_reshape;
         permute(x, axes: &[usize]) = float_permute, int_permute, bool_permute;
         expand(x, shape: Shape) = float_expand, int_expand, bool_expand;
         slice(x, slices: &[Slice]) = float_slice, int_slice, bool_slice;
         flip(x, axes: &[usize]) = float_flip, int_flip, bool_flip;
+    }
+
+    /// A view where memory allows, else a copy.
+    pub fn reshape(&self, kind: Kind, shape: Shape) -> Result<Value, TensorError> {
+        match self {
+            Value::Cpu(_) => self.reshape_to(kind, shape),
+            Value::Gpu(_) => self.reshape_to(kind, device_shape(shape)),
+        }
     }
 
     /// The values at `index` (int, one dimension) along `dim`.
@@ -261,27 +275,17 @@ impl Value {
             return Ok(Value::Cpu(FlexTensor::from_data(data)));
         }
         let target = device.dispatch()?;
-        // The device's allocator knows no tensor without dimensions.
-        let shape = data.shape.clone();
         let data = TensorData {
-            shape: if shape.is_empty() {
-                [1].into()
-            } else {
-                shape.clone()
-            },
+            shape: device_shape(data.shape),
             ..data
         };
-        let value = guard("from_bytes", || {
+        guard("from_bytes", || {
             Ok(Value::Gpu(OnDevice::new(match kind {
                 Kind::Float => Dispatch::float_from_data(data, target),
                 Kind::Int => Dispatch::int_from_data(data, target),
                 Kind::Bool => Dispatch::bool_from_data(data, target),
             })))
-        })?;
-        if shape.is_empty() {
-            return value.reshape(kind, shape);
-        }
-        Ok(value)
+        })
     }
 
     /// Waits for the value and copies it to the host.
@@ -308,11 +312,11 @@ impl Value {
         }
     }
 
-    /// The shape that the backend gave it: what ours is checked against in debug builds.
-    pub fn shape(&self) -> Shape {
+    /// Whether the backend gave it this shape: for debug builds.
+    pub fn has_shape(&self, shape: &[usize]) -> bool {
         match self {
-            Value::Cpu(tensor) => tensor.layout().shape().clone(),
-            Value::Gpu(tensor) => tensor.tensor().shape(),
+            Value::Cpu(tensor) => **tensor.layout().shape() == *shape,
+            Value::Gpu(tensor) => *tensor.tensor().shape() == *device_shape(shape.into()),
         }
     }
 }

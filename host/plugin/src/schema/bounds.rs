@@ -240,18 +240,18 @@ mod tests {
         check(&json!({ "$id": "https://x", "properties": { "$ref": { "type": "string" }, "default": { "type": "string" } } })).unwrap();
     }
 
-    /// Doubles at every step: 2⁴⁰ when written out.
+    /// Doubles at every step: 2²⁰ when written out.
     #[test]
     fn what_grows_without_end_is_refused_at_once() {
         let mut defs = Map::new();
-        for i in 0..40 {
+        for i in 0..20 {
             let next = format!("#/$defs/d{}", i + 1);
             defs.insert(
                 format!("d{i}"),
                 json!({ "allOf": [{ "$ref": next }, { "$ref": next }] }),
             );
         }
-        defs.insert("d40".into(), json!({ "type": "integer" }));
+        defs.insert("d20".into(), json!({ "type": "integer" }));
         assert!(refused(json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("parts"));
     }
 

@@ -12,7 +12,7 @@ use super::{Tensor, check_shape};
 use crate::{
     DType, Device, TensorError,
     dims::Dims,
-    value::{Kind, OnDevice, Value, guard},
+    value::{Kind, OnDevice, Value, device_shape, guard},
 };
 
 /// The largest integer up to which every one is a double.
@@ -124,7 +124,7 @@ impl Tensor {
         }
         let stored = device.stored(dtype)?;
         let target = device.dispatch()?;
-        let shape = burn_shape(&dims);
+        let shape = device_shape(burn_shape(&dims));
         let value = guard("full", || {
             Ok(Value::Gpu(OnDevice::new(match Kind::from(dtype) {
                 Kind::Float => Dispatch::float_full(shape, value.into(), target, stored.into()),
