@@ -85,6 +85,45 @@ fn ends(does: &str, expected: &[&str]) {
     room.ok(&train(r#"{"does": "nothing"}"#, "5"));
 }
 
+/// As [`ends`], for a recipe that never returns: the operator's limit of a call ends it.
+fn ends_in_time(does: &str) {
+    let room = room();
+    let config = json!({"does": does, "from": 3}).to_string();
+    let mut args = vec!["--limit", "call_time=2"];
+    args.extend(train(&config, "20"));
+    let begin = Instant::now();
+    let text = room.fails(1, &args);
+    let took = begin.elapsed();
+    for part in ["testing/hostile-recipe", "forward", "2 s", "call_time"] {
+        assert!(text.contains(part), "`{part}` is not in {text}");
+    }
+    assert!(took < Duration::from_secs(60), "{does} took {took:?}");
+    room.ok(&train(r#"{"does": "nothing"}"#, "5"));
+}
+
+#[test]
+fn computing_for_ever() {
+    ends_in_time("loop");
+}
+
+#[test]
+fn calling_the_host_for_ever() {
+    ends_in_time("host-calls");
+}
+
+#[test]
+fn limits_that_mean_nothing() {
+    let room = Room::new();
+    let said = room.fails(2, &["--limit", "memory=1GiB", "data", "list"]);
+    assert!(said.contains("memory_bytes"), "{said}");
+    let said = room.fails(2, &["--limit", "call_time=soon", "data", "list"]);
+    assert!(said.contains("seconds"), "{said}");
+    let server = room.up(&[]);
+    let said = room.fails(2, &["--limit", "call_time=60", "data", "list"]);
+    assert!(said.contains("tenon up --limit"), "{said}");
+    server.stop();
+}
+
 #[test]
 fn memory_without_end() {
     ends("allocate", &["memory"]);

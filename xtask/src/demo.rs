@@ -30,15 +30,9 @@ pub struct Demo {
 /// Builds what is needed and runs it.
 pub fn run(demo: &Demo) -> Result<()> {
     guests::build()?;
-    env::run(env::cargo()?.args([
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "tenon",
-        "-p",
-        "couplets",
-    ]))?;
+    // The whole workspace: cargo resolves other features for a part of it, and would build the
+    // dependencies a second time for the tests.
+    env::run(env::cargo()?.args(["build", "--release", "--workspace", "--bins", "--locked"]))?;
     let home = match &demo.home {
         Some(home) => home.clone(),
         None => {

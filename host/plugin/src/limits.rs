@@ -59,6 +59,93 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The names that [`Limits::set`] knows, with their units.
+    pub const NAMES: [(&'static str, &'static str); 9] = [
+        ("memory_bytes", "bytes"),
+        ("table_elements", "entries"),
+        ("call_time", "seconds"),
+        ("stack_bytes", "bytes"),
+        ("host_call_bytes", "bytes"),
+        ("tensor_bytes", "bytes"),
+        ("tensor_handles", "handles"),
+        ("operation_work", "multiply-adds"),
+        ("log_lines_per_second", "lines"),
+    ];
+
+    /// Sets one limit by its field's name, as an operator writes it: seconds for `call_time`
+    /// (`2.5`), a whole number for the others, bytes also as `64KiB`, `512MiB` or `4GiB`.
+    ///
+    /// # Errors
+    /// An unknown name, or a value that is no positive number of the limit's unit; the sentence
+    /// says what is expected.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let Some((_, unit)) = Self::NAMES.iter().find(|(known, _)| *known == name) else {
+            let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+            return Err(format!(
+                "there is no limit `{name}`; there are {}",
+                names.join(", ")
+            ));
+        };
+        let number = || {
+            whole(value, *unit == "bytes").ok_or_else(|| {
+                let example = if *unit == "bytes" {
+                    ", such as 536870912 or 512MiB"
+                } else {
+                    ""
+                };
+                format!("`{name}` is a positive whole number of {unit}{example}, not `{value}`")
+            })
+        };
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        match name {
+            "memory_bytes" => self.memory_bytes = number()?,
+            "table_elements" => self.table_elements = number()?,
+            "call_time" => {
+                let seconds = value.parse().ok().filter(|seconds| *seconds > 0.0);
+                self.call_time = seconds
+                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                    .ok_or_else(|| {
+                        format!("`call_time` is a positive number of seconds, not `{value}`")
+                    })?;
+            }
+            "stack_bytes" => {
+                let (least, most) = (64 << 10, MOST_STACK);
+                self.stack_bytes = number()?
+                    .try_into()
+                    .ok()
+                    .filter(|bytes| (least..=most).contains(bytes))
+                    .ok_or_else(|| {
+                        format!("`stack_bytes` is between 64KiB and 64MiB, not `{value}`")
+                    })?;
+            }
+            "host_call_bytes" => {
+                self.host_call_bytes = number()?.try_into().unwrap_or(usize::MAX);
+            }
+            "tensor_bytes" => self.tensor_bytes = Some(number()?),
+            "tensor_handles" => self.tensor_handles = narrow(number()?),
+            "operation_work" => self.operation_work = number()?,
+            _ => self.log_lines_per_second = narrow(number()?),
+        }
+        Ok(())
+    }
+}
+
+/// A larger stack than this would not fit the host's own threads.
+const MOST_STACK: usize = 64 << 20;
+
+/// A positive whole number, for bytes also with a binary unit.
+fn whole(text: &str, bytes: bool) -> Option<u64> {
+    let units = [("KiB", 1 << 10), ("MiB", MIB), ("GiB", GIB)];
+    let unit = units.iter().find(|(unit, _)| bytes && text.ends_with(unit));
+    let (digits, scale) = match unit {
+        Some((unit, scale)) => (text.trim_end_matches(unit).trim_end(), *scale),
+        None => (text, 1),
+    };
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(scale).filter(|number| *number > 0)
+}
+
 /// Three quarters of the machine's memory: a failed allocation in host memory aborts the process, so
 /// the quota has to refuse first. (A GPU's allocator fails with an error.)
 pub(crate) fn machine_tensor_bytes() -> u64 {
@@ -199,6 +286,32 @@ impl ResourceLimiter for Meter {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let mut limits = Limits::default();
+        for (name, _) in Limits::NAMES {
+            limits.set(name, "131072").unwrap();
+            assert!(limits.set(name, "0").unwrap_err().contains(name));
+            assert!(limits.set(name, "-1").unwrap_err().contains(name));
+            assert!(limits.set(name, "many").unwrap_err().contains(name));
+        }
+        assert_eq!(limits.memory_bytes, 131_072);
+        limits.set("call_time", "0.5").unwrap();
+        assert_eq!(limits.call_time, Duration::from_millis(500));
+        limits.set("memory_bytes", "3MiB").unwrap();
+        assert_eq!(limits.memory_bytes, 3 << 20);
+        limits.set("tensor_bytes", "2 GiB").unwrap();
+        assert_eq!(limits.tensor_bytes, Some(2 << 30));
+        assert!(limits.set("tensor_handles", "2KiB").is_err(), "no bytes");
+        assert!(limits.set("call_time", "inf").is_err());
+        assert!(
+            limits.set("stack_bytes", "1GiB").is_err(),
+            "no thread has it"
+        );
+        let unknown = limits.set("memory", "1").unwrap_err();
+        assert!(unknown.contains("memory_bytes"), "{unknown}");
+    }
 
     #[test]
     fn several_memories_share_one_limit() {

@@ -2,18 +2,20 @@
 //! generates what it would score. (`gpt` is compared with the same model written natively elsewhere.)
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/recipes.rs"]
+mod recipes;
 #[path = "support/shipped.rs"]
 mod shipped;
 
+use recipes::{ids, info, logits, named, padded, pass};
 use serde_json::{Value as Json, json};
 use shipped::component;
 use tenon_plugin::{Grants, Recipe, recipe::Layout};
 use tenon_tensor::{
     Device, Tape, Tensor,
-    nn::{Pass, Scope, SequenceCache, SequenceInfo, SharedCache, Stage},
+    nn::{Scope, SequenceCache, SequenceInfo, SharedCache, Stage},
     optim::{AdamW, Optimizer, OptimizerConfig},
     params::Params,
-    rng,
 };
 
 const VOCABULARY: usize = 17;
@@ -42,32 +44,6 @@ fn palm(change: Json) -> Recipe {
     .unwrap()
 }
 
-fn ids(count: usize, key: u64) -> Vec<i64> {
-    let bits = |at| rng::bits_at(rng::derive(3, key), at as u64);
-    (0..count)
-        .map(|at| (bits(at) % VOCABULARY as u64) as i64)
-        .collect()
-}
-
-/// Rows side by side, filled up on the right.
-fn padded(rows: &[&[i64]], fill: i64) -> Tensor {
-    let width = rows.iter().map(|row| row.len()).max().unwrap();
-    let mut values = vec![fill; rows.len() * width];
-    for (at, row) in rows.iter().enumerate() {
-        values[at * width..][..row.len()].copy_from_slice(row);
-    }
-    Tensor::from_i64(&[rows.len(), width], &values, &Device::cpu()).unwrap()
-}
-
-fn info(name: &str, rows: &[&[i64]]) -> SequenceInfo {
-    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-    SequenceInfo::padded(name, &lengths)
-}
-
-fn named(name: &str, value: Tensor) -> (String, Tensor) {
-    (name.to_owned(), value)
-}
-
 /// Pairs of texts.
 struct Pairs {
     sources: Vec<Vec<i64>>,
@@ -76,7 +52,9 @@ struct Pairs {
 
 impl Pairs {
     fn random(lengths: &[(usize, usize)]) -> Self {
-        let text = |at: usize, length: usize, side: u64| ids(length, 2 * at as u64 + side);
+        let text = |at: usize, length: usize, side: u64| {
+            ids(length, VOCABULARY as u64, 2 * at as u64 + side)
+        };
         let rows = || lengths.iter().enumerate();
         Self {
             sources: rows()
@@ -101,18 +79,6 @@ impl Pairs {
         ];
         (infos, inputs)
     }
-}
-
-fn pass(stage: Stage, infos: Vec<SequenceInfo>) -> Pass {
-    Pass::new(stage, infos, 5, &Device::cpu()).unwrap()
-}
-
-/// The only output.
-fn logits(outputs: Vec<(String, Tensor)>) -> Tensor {
-    assert_eq!(outputs.len(), 1);
-    let (name, logits) = outputs.into_iter().next().unwrap();
-    assert_eq!(name, "logits");
-    logits
 }
 
 fn score(recipe: &mut Recipe, params: &Params, pairs: &Pairs) -> Tensor {

@@ -162,8 +162,10 @@ impl ServeError {
             Self::NotFound { .. } | Self::Invalid(_) => true,
             Self::Plugin(PluginError::Config(_) | PluginError::NotGranted(_)) => true,
             Self::Plugin(PluginError::Guest { failure, report }) => {
-                matches!(failure, Failure::InvalidArgument(_))
-                    && matches!(report.phase.as_str(), "preprocess" | "open")
+                matches!(
+                    failure,
+                    Failure::InvalidArgument(_) | Failure::NotGranted(_)
+                ) && matches!(report.phase.as_str(), "preprocess" | "open")
             }
             Self::Data(error) => error.is_callers_fault(),
             Self::Registry(error) => !matches!(error.as_ref(), RegistryError::Store(_)),

@@ -95,6 +95,10 @@ pub struct Global {
     /// chosen already.
     #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub device: Option<String>,
+    /// Hold plugins to another limit than the usual, for example call_time=60 (seconds) or
+    /// memory_bytes=2GiB; may be given several times. A running server has its own.
+    #[arg(long = "limit", global = true, value_name = "NAME=VALUE", help_heading = GLOBAL)]
+    pub limits: Vec<Pair>,
     /// Print one JSON document (a JSON document a line where results come one by one), and errors as
     /// JSON too.
     #[arg(long, global = true, help_heading = GLOBAL)]

@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http;
-use tenon_api::{Access, App, Options, PlatformOptions};
+use tenon_api::{Access, App, Options};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
-use super::data_folder;
 use super::request::{Request, Response};
 use super::stream::{body_from, reader_of};
+use super::{data_folder, platform_options};
 use crate::args::Global;
 use crate::failure::{Failure, Result};
 
@@ -23,14 +23,8 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the data folder.
     pub fn open(global: &Global) -> Result<Self> {
-        let app = App::open_idle(
-            &data_folder(global)?,
-            PlatformOptions {
-                device: global.device.clone().unwrap_or_default(),
-                ..PlatformOptions::default()
-            },
-        )
-        .map_err(|error| cannot_open(&error))?;
+        let app = App::open_idle(&data_folder(global)?, platform_options(global)?)
+            .map_err(|error| cannot_open(&error))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

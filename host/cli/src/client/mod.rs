@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tenon_api::Store;
 use tenon_api::types::ErrorBody;
+use tenon_api::{PlatformOptions, Store};
 
 use crate::args::Global;
 use crate::failure::{Failure, Result};
@@ -51,6 +51,15 @@ impl Client {
                         server.url()
                     ))
                     .hint("leave it out, or start the server with it: `tenon up --device …`"));
+                }
+                if let Some(limit) = global.limits.first() {
+                    return Err(Failure::usage(format!(
+                        "--limit {}={}: the server at {} holds plugins to its own limits",
+                        limit.name,
+                        limit.value,
+                        server.url()
+                    ))
+                    .hint("leave it out, or start the server with it: `tenon up --limit …`"));
                 }
                 tracing::debug!(url = server.url(), "asking a server");
                 Way::Server(server)
@@ -151,6 +160,21 @@ impl Client {
         )
         .hint("is it a tenon server, and of the same version? `tenon --version`, `tenon status`")
     }
+}
+
+/// How a data folder is opened that this process serves or works in.
+pub fn platform_options(global: &Global) -> Result<PlatformOptions> {
+    let mut options = PlatformOptions {
+        device: global.device.clone().unwrap_or_default(),
+        ..PlatformOptions::default()
+    };
+    for limit in &global.limits {
+        options
+            .limits
+            .set(&limit.name, &limit.value)
+            .map_err(|why| Failure::usage(format!("--limit: {why}")))?;
+    }
+    Ok(options)
 }
 
 /// The data folder that a command means.

@@ -9,13 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tenon_api::{Access, App, Options, PlatformOptions, Store, Token};
+use tenon_api::{Access, App, Options, Store, Token};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use super::Context;
 use crate::args::Up;
-use crate::client::{cannot_open, data_folder, is_alive};
+use crate::client::{cannot_open, data_folder, is_alive, platform_options};
 use crate::failure::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::output::progress::say_line;
@@ -30,14 +30,8 @@ pub fn up(context: &Context, args: &Up) -> Result<()> {
     let access = access(context.global.token.as_deref(), address)?;
     let root = data_folder(&context.global)?;
     refuse_second(&root)?;
-    let app = App::open(
-        &root,
-        PlatformOptions {
-            device: context.global.device.clone().unwrap_or_default(),
-            ..PlatformOptions::default()
-        },
-    )
-    .map_err(|error| cannot_open(&error))?;
+    let app = App::open(&root, platform_options(&context.global)?)
+        .map_err(|error| cannot_open(&error))?;
     // Bound before it is served, so that what is printed is true.
     let listener = bind(address)?;
     let root = app.platform.store.root().to_owned();

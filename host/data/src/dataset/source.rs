@@ -62,6 +62,10 @@ impl GrantedDatasets {
 }
 
 impl DatasetSource for GrantedDatasets {
+    fn is_granted(&self, name: &str) -> bool {
+        self.granted.contains_key(name)
+    }
+
     fn open(&self, name: &str) -> Result<tenon_plugin::BatchReader, String> {
         let (version, split) = self.granted.get(name).ok_or_else(|| {
             format!("the dataset `{name}` was not granted; grant `dataset:{name}` to let the plugin read it")
