@@ -1,7 +1,8 @@
 """The training step of host/tensor/benches/train_step.rs in PyTorch: the same model, sizes, optimiser
 and thread count, side by side with ours.
 
-    python benches/torch_gpt.py [--threads 2] [--steps 10]
+    python benches/torch_gpt.py [--threads 2] [--steps 10] [--device cuda] [--preset gpt2-small]
+        [--bf16] [--compile]
 
 Prints one line of JSON with tokens per second (the best of the timed rounds, as in the Rust bench).
 """
@@ -14,6 +15,10 @@ import time
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+
+# Vocabulary, tokens, layers, heads, width: those of the Rust bench.
+PRESETS = {"small": (4096, 128, 4, 4, 256), "gpt2-small": (50257, 1024, 12, 12, 768)}
 
 
 class Conv1D(nn.Module):
@@ -54,7 +59,7 @@ class Gpt(nn.Module):
         self.ln_f = nn.LayerNorm(dim)
 
     def forward(self, ids):
-        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
         for block in self.h:
             x = block(x)
         return F.linear(self.ln_f(x), self.wte.weight)
@@ -65,19 +70,27 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--preset", default="small", choices=PRESETS)
+    parser.add_argument("--bf16", action="store_true", help="autocast")
+    parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    vocabulary, tokens, batch = 4096, 128, 8
-    model = Gpt(vocabulary, tokens, layers=4, heads=4, dim=256)
+    vocabulary, tokens, layers, heads, dim = PRESETS[args.preset]
+    batch, device = 8, torch.device(args.device)
+    model = Gpt(vocabulary, tokens, layers=layers, heads=heads, dim=dim).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
-    ids = torch.randint(0, vocabulary, (batch, tokens))
-    targets = torch.randint(0, vocabulary, (batch, tokens))
+    ids = torch.randint(0, vocabulary, (batch, tokens), device=device)
+    targets = torch.randint(0, vocabulary, (batch, tokens), device=device)
+
+    forward = torch.compile(model) if args.compile else model
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        logits = model(ids)
-        loss = F.cross_entropy(logits.view(-1, vocabulary), targets.view(-1))
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
+            logits = forward(ids)
+            loss = F.cross_entropy(logits.view(-1, vocabulary), targets.view(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -90,12 +103,17 @@ def main():
         start = time.perf_counter()
         for _ in range(args.steps):
             loss = step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         best = min(best, (time.perf_counter() - start) / args.steps)
     print(
         json.dumps(
             {
                 "bench": "torch train_step",
                 "torch": torch.__version__,
+                "device": torch.cuda.get_device_name() if device.type == "cuda" else args.device,
+                "bf16": args.bf16,
+                "compiled": args.compile,
                 "threads": args.threads,
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "ms_per_step": round(best * 1e3, 2),

@@ -1,9 +1,11 @@
-//! A whole training step (forward, backward, clipping, AdamW) of a GPT with 4 layers, d 256, 4 heads
-//! and a vocabulary of 4096 on 8×128 tokens, and where its time goes.
+//! A whole training step (forward, backward, clipping, AdamW) of a GPT and where its time goes.
 //!
-//!     cargo bench -p tenon-tensor --bench train_step [-- --steps 10]
+//!     cargo bench -p tenon-tensor --bench train_step [-- --steps 10 --device cuda --preset gpt2-small]
 //!
-//! `benches/torch_gpt.py` is the same step in PyTorch.
+//! `--preset small` (the default): 4 layers, d 256, 4 heads, a vocabulary of 4096, 8×128 tokens.
+//! `--preset gpt2-small`: 12 layers, d 768, 12 heads, 50257, 8×1024. `benches/torch_gpt.py` is the same
+//! step in PyTorch. On a GPU the parts end when the work is handed over, only the whole step is waited
+//! for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/support/gpt.rs"]
@@ -20,16 +22,28 @@ use tenon_tensor::{
     rng,
 };
 
-const MODEL: Gpt = Gpt {
-    vocabulary: 4096,
-    positions: 128,
-    layers: 4,
-    heads: 4,
-    dim: 256,
-    dropout: 0.0,
-};
 const BATCH: usize = 8;
-const TOKENS: usize = 128;
+
+fn preset(name: &str) -> Gpt {
+    let (vocabulary, positions, layers, heads, dim) = match name {
+        "small" => (4096, 128, 4, 4, 256),
+        "gpt2-small" => (50_257, 1024, 12, 12, 768),
+        _ => panic!("--preset {name}: there are small and gpt2-small"),
+    };
+    Gpt {
+        vocabulary,
+        positions,
+        layers,
+        heads,
+        dim,
+        dropout: 0.0,
+    }
+}
+
+fn argument(name: &str, default: &str) -> String {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1).unwrap_or_else(|| default.to_owned())
+}
 
 /// Milliseconds spent in each part of a step.
 #[derive(Default, Clone, Copy)]
@@ -40,31 +54,32 @@ struct Parts {
     optimizer: Duration,
 }
 
-fn random_ids(device: &Device, key: u64) -> Tensor {
-    let ids: Vec<i64> = (0..BATCH * TOKENS)
-        .map(|i| (rng::bits_at(rng::derive(7, key), i as u64) % MODEL.vocabulary as u64) as i64)
+fn random_ids(model: &Gpt, device: &Device, key: u64) -> Tensor {
+    let ids: Vec<i64> = (0..BATCH * model.positions)
+        .map(|i| (rng::bits_at(rng::derive(7, key), i as u64) % model.vocabulary as u64) as i64)
         .collect();
-    Tensor::from_i64(&[BATCH, TOKENS], &ids, device).unwrap()
+    Tensor::from_i64(&[BATCH, model.positions], &ids, device).unwrap()
 }
 
 fn main() {
-    let mut arguments = std::env::args();
-    let steps = match arguments.find(|argument| argument == "--steps") {
-        Some(_) => arguments.next().and_then(|n| n.parse().ok()).unwrap_or(10),
-        None => 10,
-    };
-    let device = Device::cpu();
+    let steps: usize = argument("--steps", "10").parse().unwrap();
+    let device = Device::parse(&argument("--device", "cpu")).unwrap();
+    let model = preset(&argument("--preset", "small"));
+    let tokens = model.positions;
     let params = Params::new(&device, 0);
     let mut optimizer = Optimizer::new(OptimizerConfig::default()).unwrap();
-    let (ids, targets) = (random_ids(&device, 0), random_ids(&device, 1));
+    let (ids, targets) = (
+        random_ids(&model, &device, 0),
+        random_ids(&model, &device, 1),
+    );
     let mut step = |number: u64, parts: &mut Parts| -> f64 {
         let start = Instant::now();
         let tape = Tape::new();
         let scope = Scope::root(&params, Some(&tape));
-        let inputs = vec![SequenceInfo::full("ids", BATCH, TOKENS)];
+        let inputs = vec![SequenceInfo::full("ids", BATCH, tokens)];
         let pass = Pass::new(Stage::Train, inputs, rng::derive(0, number), &device).unwrap();
-        let logits = MODEL.forward(&scope, &pass, &ids).unwrap();
-        let loss = MODEL.loss(&logits, &targets).unwrap();
+        let logits = model.forward(&scope, &pass, &ids).unwrap();
+        let loss = model.loss(&logits, &targets).unwrap();
         drop(logits);
         let value = loss.item().unwrap();
         parts.forward += start.elapsed();
@@ -96,6 +111,7 @@ fn main() {
             loss = step(number, &mut parts);
             number += 1;
         }
+        device.synchronize().unwrap();
         let elapsed = start.elapsed();
         if best.is_none_or(|(least, _, _)| elapsed < least) {
             best = Some((elapsed, parts, loss));
@@ -104,7 +120,7 @@ fn main() {
     let (elapsed, parts, loss) = best.unwrap();
     let ms = |d: Duration| (d.as_secs_f64() / steps as f64 * 1e5).round() / 1e2;
     println!(
-        "{{\"bench\": \"tenon train_step\", \"threads\": {}, \"parameters\": {}, \
+        "{{\"bench\": \"tenon train_step\", \"device\": \"{device}\", \"threads\": {}, \"parameters\": {}, \
          \"ms_per_step\": {}, \"forward_ms\": {}, \"backward_ms\": {}, \"clip_ms\": {}, \
          \"optimizer_ms\": {}, \"tokens_per_second\": {}, \"loss\": {loss:.4}}}",
         std::thread::available_parallelism().map_or(0, |n| n.get()),
@@ -114,6 +130,6 @@ fn main() {
         ms(parts.backward),
         ms(parts.clip),
         ms(parts.optimizer),
-        (BATCH * TOKENS * steps) as u64 * 1_000_000 / elapsed.as_micros() as u64,
+        (BATCH * tokens * steps) as u64 * 1_000_000 / elapsed.as_micros() as u64,
     );
 }
