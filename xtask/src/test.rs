@@ -11,7 +11,7 @@ const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 const CLIENT: &str = "openai==3.57.0";
 
 /// Everything, cheapest first.
-pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {
+pub fn all(filter: Option<&str>) -> Result<()> {
     let guests = env::root().join("plugins/Cargo.toml");
     env::run(env::cargo()?.args(["fmt", "--all", "--check"]))?;
     env::run(
@@ -63,12 +63,14 @@ pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {
     let mut host = env::cargo()?;
     host.env("TENON_PLUGINS", env::components()?)
         .env("TENON_PYTHON", languages::interpreter_with(CLIENT)?);
-    host.args(["test", "--release", "--locked"]);
-    host.args(if crates {
-        ["--workspace", "--no-fail-fast"].as_slice()
-    } else {
-        ["--package", "tenon-tests"].as_slice()
-    });
+    // A part of the workspace would resolve other features and build its dependencies again.
+    host.args([
+        "test",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+    ]);
     if let Some(filter) = filter {
         host.args(["--", filter]);
     }
