@@ -23,9 +23,14 @@ mod trainer;
 pub use error::{Result, TrainError};
 pub use evaluate_spec::{EvaluateSpec, EvaluatorSpec};
 pub use jobs::{Job, Jobs, LogLine};
-pub use spec::{ScheduleSpec, TrainSpec};
+pub use spec::{LoraSpec, ScheduleSpec, TrainSpec};
 
 /// The artifact of an evaluation in which its report is kept.
 pub const REPORT: &str = "report.json";
+/// The artifacts of a training run with its adapters, in PEFT's layout.
+pub const ADAPTER: [&str; 2] = [
+    "adapter/adapter_config.json",
+    "adapter/adapter_model.safetensors",
+];
 /// The artifact of a training run with its weights.
 pub const WEIGHTS: &str = "model.safetensors";

@@ -94,6 +94,20 @@ pub fn spec(args: &Train) -> Result<Map<String, Value>> {
             ("min_ratio", json!(args.min_ratio)),
         ],
     )?;
+    let targets = (!args.lora_target.is_empty()).then_some(&args.lora_target);
+    merge_some(
+        &mut spec,
+        "lora",
+        [
+            ("rank", json!(args.lora_rank)),
+            ("alpha", json!(args.lora_alpha)),
+            ("dropout", json!(args.lora_dropout)),
+            ("targets", json!(targets)),
+        ],
+    )?;
+    if !args.freeze.is_empty() {
+        spec.insert("freeze".to_owned(), json!(args.freeze));
+    }
     optimizer(&mut spec, args)?;
     match args.clip_norm {
         Some(0.0) => {

@@ -5,6 +5,7 @@
 //! the step, so a checkpoint has no generator's state, and a run that was resumed equals one that never
 //! stopped, bit for bit where the device computes so.
 
+mod adapter;
 mod checkpoint;
 mod eval;
 mod finish;

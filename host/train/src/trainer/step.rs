@@ -195,7 +195,11 @@ impl Learner {
     /// this frame.
     fn compute(&mut self, tape: &Tape, batch: &CollatedBatch, key: u64) -> Result<Learnt> {
         let device = *self.model.device();
-        let scope = Scope::root(self.model.params(), Some(tape));
+        let scope = Scope::keyed(
+            self.model.params(),
+            Some(tape),
+            rng::derive_str(key, "layers"),
+        );
         let pass = Pass::new(Stage::Train, batch.infos.clone(), key, &device)?;
         let inputs = tensors(batch, &device)?;
         let recipe = self.model.recipe_mut();

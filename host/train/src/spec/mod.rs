@@ -1,12 +1,19 @@
 //! What a training job is to do.
 
+mod lora;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenon_data::collate::BatchOptions;
-use tenon_tensor::optim::{OptimizerConfig, Schedule, ScheduleKind};
+use tenon_tensor::{
+    optim::{OptimizerConfig, Schedule, ScheduleKind},
+    params::{Lora, patterns},
+};
 use utoipa::ToSchema;
+
+pub use lora::LoraSpec;
 
 use crate::{Result, TrainError};
 
@@ -59,6 +66,11 @@ pub struct TrainSpec {
     pub schedule: ScheduleSpec,
     /// The largest norm of a step's gradient; null: not limited.
     pub clip_norm: Option<f64>,
+    /// Regular expressions: parameters whose names one of them finds are not trained.
+    pub freeze: Vec<String>,
+    /// Trains low-rank adapters instead of the weights. The model of the run has them merged in; the
+    /// adapters themselves are artifacts of the run, in PEFT's layout.
+    pub lora: Option<LoraSpec>,
     /// Of the initial weights, the order of rows, dropout and the recipe's own random numbers.
     pub seed: u64,
     /// Steps between points of the training metrics.
@@ -99,6 +111,8 @@ impl Default for TrainSpec {
             learning_rate: 3e-4,
             schedule: ScheduleSpec::default(),
             clip_norm: Some(1.0),
+            freeze: Vec::new(),
+            lora: None,
             seed: 0,
             log_every: 10,
             eval_every: None,
@@ -210,6 +224,16 @@ impl TrainSpec {
         self.check_limits()?;
         self.check_steps()?;
         self.optimizer.check()?;
+        patterns("`freeze`", &self.freeze)?;
+        if let Some(lora) = &self.lora {
+            Lora::from(lora).check()?;
+            if self.from.is_none() {
+                return set(
+                    "lora",
+                    "adapts weights that are there already: name a model with `from`",
+                );
+            }
+        }
         self.schedule.over(self.steps.unwrap_or(u64::MAX)).check()?;
         Ok(())
     }
