@@ -13,6 +13,10 @@ pub enum Optimizer {
     Adamw,
     /// Stochastic gradient descent.
     Sgd,
+    /// The sign of a mean of gradients.
+    Lion,
+    /// Second moments by rows and columns: nearly no memory.
+    Adafactor,
 }
 
 /// How the learning rate goes on after the warm-up.

@@ -9,7 +9,7 @@ mod optimizer;
 mod schedule;
 
 pub use accumulate::{Accumulator, clip_factor, clip_grad_norm, grad_norm};
-pub use config::{AdamW, OptimizerConfig, Sgd};
+pub use config::{Adafactor, AdamW, Lion, OptimizerConfig, Sgd};
 pub use groups::ParameterGroup;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::{Schedule, ScheduleKind};

@@ -1,6 +1,7 @@
 //! What a training job is to do.
 
 mod lora;
+mod optimizer;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use tenon_tensor::{
 use utoipa::ToSchema;
 
 pub use lora::LoraSpec;
+use optimizer::OptimizerSchema;
 
 use crate::{Result, TrainError};
 
@@ -159,41 +161,6 @@ enum ScheduleKindSchema {
     Constant,
     Cosine,
     Linear,
-}
-
-/// For the schema: [`OptimizerConfig`].
-#[derive(ToSchema)]
-#[schema(as = OptimizerConfig)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[derive(Serialize)]
-#[allow(dead_code)]
-enum OptimizerSchema {
-    /// Adam with decoupled weight decay.
-    Adamw {
-        /// Decay of the mean of the gradients; 0.9.
-        beta1: Option<f64>,
-        /// Decay of the mean of the squared gradients; 0.999.
-        beta2: Option<f64>,
-        /// Added to the denominator; 1e-8.
-        eps: Option<f64>,
-        /// Parameters shrink by `lr · weight_decay` in each step; 0.01.
-        weight_decay: Option<f64>,
-        /// Only parameters of two dimensions and more decay; true.
-        decay_only_matrices: Option<bool>,
-    },
-    /// Stochastic gradient descent.
-    Sgd {
-        /// Of the velocity; 0.
-        momentum: Option<f64>,
-        /// How much of a new gradient is left out of the velocity; 0.
-        dampening: Option<f64>,
-        /// Nesterov's look-ahead; false.
-        nesterov: Option<bool>,
-        /// Added to the gradient, times the parameter; 0.
-        weight_decay: Option<f64>,
-        /// Only parameters of two dimensions and more decay; true.
-        decay_only_matrices: Option<bool>,
-    },
 }
 
 impl TrainSpec {
