@@ -23,7 +23,7 @@ mod trainer;
 pub use error::{Result, TrainError};
 pub use evaluate_spec::{EvaluateSpec, EvaluatorSpec};
 pub use jobs::{Job, Jobs, LogLine};
-pub use spec::{LoraSpec, ScheduleSpec, TrainSpec};
+pub use spec::{EarlyStopping, LoraSpec, ScheduleSpec, TrainSpec};
 
 /// The artifact of an evaluation in which its report is kept.
 pub const REPORT: &str = "report.json";

@@ -164,6 +164,12 @@ pub struct Train {
     /// Steps between two evaluations.
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub eval_every: Option<u64>,
+    /// End when this many evaluations have brought no lower loss.
+    #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
+    pub patience: Option<u64>,
+    /// Average the weights with this decay, for example 0.999, and keep the averages.
+    #[arg(long, value_name = "X", help_heading = "Watching and keeping")]
+    pub ema: Option<f64>,
     /// Rows of an evaluation at most.
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub eval_rows: Option<u64>,

@@ -1,8 +1,9 @@
-//! Optimisers, learning-rate schedules, clipping and accumulation of gradients.
+//! Optimisers, learning-rate schedules, clipping, accumulation of gradients, averages of weights.
 
 mod accumulate;
 mod config;
 mod device;
+mod ema;
 mod groups;
 mod host;
 mod optimizer;
@@ -10,6 +11,7 @@ mod schedule;
 
 pub use accumulate::{Accumulator, clip_factor, clip_grad_norm, grad_norm};
 pub use config::{Adafactor, AdamW, Lion, OptimizerConfig, Sgd};
+pub use ema::Ema;
 pub use groups::ParameterGroup;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::{Schedule, ScheduleKind};

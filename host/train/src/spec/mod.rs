@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenon_data::collate::BatchOptions;
 use tenon_tensor::{
-    optim::{OptimizerConfig, Schedule, ScheduleKind},
+    optim::{Ema, OptimizerConfig, Schedule, ScheduleKind},
     params::{Lora, patterns},
 };
 use utoipa::ToSchema;
@@ -86,6 +86,11 @@ pub struct TrainSpec {
     pub checkpoint_every: u64,
     /// Whether the model is made of the weights with the lowest evaluation loss instead of the last.
     pub keep_best: bool,
+    /// Ends the job when evaluations bring no progress any more; needs `eval_every`.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Averages the weights with this decay, for example 0.999: evaluations and the model use the
+    /// averages.
+    pub ema: Option<f64>,
     /// Registers the model under this name at the end.
     pub register: Option<String>,
     /// Labels of the run.
@@ -121,10 +126,23 @@ impl Default for TrainSpec {
             eval_rows: None,
             checkpoint_every: 200,
             keep_best: false,
+            early_stopping: None,
+            ema: None,
             register: None,
             tags: BTreeMap::new(),
         }
     }
+}
+
+/// When a training ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// So many evaluations without a lower loss end the job.
+    pub patience: u64,
+    /// By how much the loss must be lower to count as progress; 0.
+    #[serde(default)]
+    pub min_delta: f64,
 }
 
 /// How the learning rate goes on: it rises linearly during the warm-up, then follows `kind` to the end
@@ -191,6 +209,23 @@ impl TrainSpec {
         self.check_limits()?;
         self.check_steps()?;
         self.optimizer.check()?;
+        if let Some(decay) = self.ema {
+            Ema::check(decay)?;
+        }
+        if let Some(early) = self.early_stopping {
+            if early.patience == 0 {
+                return set("early_stopping.patience", "is 0, but must be at least 1");
+            }
+            if !(early.min_delta.is_finite() && early.min_delta >= 0.0) {
+                return set("early_stopping.min_delta", "must be a number of at least 0");
+            }
+            if self.eval_every.is_none() {
+                return set(
+                    "early_stopping",
+                    "needs evaluations to go by: set `eval_every`",
+                );
+            }
+        }
         patterns("`freeze`", &self.freeze)?;
         if let Some(lora) = &self.lora {
             Lora::from(lora).check()?;

@@ -108,10 +108,15 @@ impl<'j> Trainer<'j> {
             platform.tracker.rewind(job.id(), state.step as i64)?;
         }
         let window = Window::new(&state.window);
+        let params = model.params().clone();
+        let mut learner = Learner::new(model, optimizer, loader, &plan.spec, plan.seeds.passes)?;
+        if let (Some(checkpoint), Some(ema)) = (&checkpoint, learner.ema()) {
+            ema.load(&params, state.ema_steps, &checkpoint.averages()?)?;
+        }
         Ok(Self {
             job,
             plan,
-            learner: Learner::new(model, optimizer, loader, &plan.spec, plan.seeds.passes)?,
+            learner,
             eval,
             checkpoints,
             pace,
