@@ -45,15 +45,15 @@ impl Tensor {
                 half * 2
             )));
         }
-        if inverse_frequencies.is_tracked() {
-            // Their gradient goes through the recorded operations.
-            if self.is_half() {
+        if self.is_half() {
             let wide = self.cast(DType::F32)?;
             return wide
                 .rotary(positions, inverse_frequencies, style)?
                 .cast(self.dtype());
         }
-        let (cos, sin) = table(positions, inverse_frequencies, self.dtype())?;
+        if inverse_frequencies.is_tracked() {
+            // Their gradient goes through the recorded operations.
+            let (cos, sin) = table(positions, inverse_frequencies, self.dtype())?;
             return turn(self, &cos, &sin, style);
         }
         if half == 0 || self.numel() == 0 {
