@@ -458,7 +458,7 @@ fn a_registered_model_is_the_one_that_was_made() {
     let error = place.platform.load(&wrong, Default::default()).unwrap_err();
     assert!(error.to_string().contains("vocabulary of 3"), "{error}");
     let mut wrong = manifest.clone();
-    wrong.recipe_config = json!({"layers": 3, "width": 32, "heads": 4, "context": 24});
+    wrong.recipe_config = json!({"n_layer": 3, "n_embd": 32, "n_head": 4, "n_positions": 24});
     let error = place.platform.load(&wrong, Default::default()).unwrap_err();
     assert!(error.to_string().contains("h.2."), "{error}");
     let error = place.platform.manifest("nothing").unwrap_err();
