@@ -10,7 +10,11 @@ const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// The client that a test asks our completions with.
 const CLIENT: [&str; 1] = ["openai==3.57.0"];
 /// What our models are compared with.
-const TORCH: [&str; 3] = ["torch==2.15.0", "transformers==5.23.0", "safetensors==0.8.0"];
+const TORCH: [&str; 3] = [
+    "torch==2.15.0",
+    "transformers==5.23.0",
+    "safetensors==0.8.0",
+];
 
 /// Everything, cheapest first.
 pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {

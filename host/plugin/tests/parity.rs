@@ -65,7 +65,12 @@ fn outputs_are_equal(case: &Case, found: &[(String, Tensor)]) {
         let real = case.real(shape);
         let values = value.to_f32_vec().unwrap();
         let mut compared = 0;
-        for ((found, expected), _) in values.iter().zip(expected).zip(&real).filter(|(_, real)| **real) {
+        for ((found, expected), _) in values
+            .iter()
+            .zip(expected)
+            .zip(&real)
+            .filter(|(_, real)| **real)
+        {
             let apart = f64::from((found - expected).abs());
             assert!(apart < OUTPUT, "{name}: {found}, not {expected}");
             compared += 1;
@@ -77,7 +82,11 @@ fn outputs_are_equal(case: &Case, found: &[(String, Tensor)]) {
 fn gradients_are_equal(case: &Case, found: &[(String, Tensor)]) {
     let mut expected = case.expected("gradients.safetensors");
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let all = norm(&mut expected.values().flat_map(|(_, v)| v.iter().map(|v| f64::from(*v))));
+    let all = norm(
+        &mut expected
+            .values()
+            .flat_map(|(_, v)| v.iter().map(|v| f64::from(*v))),
+    );
     for (name, gradient) in found {
         let (shape, expected) = expected.remove(name).unwrap_or_else(|| panic!("{name}"));
         assert_eq!(gradient.shape(), shape, "{name}");
@@ -85,7 +94,10 @@ fn gradients_are_equal(case: &Case, found: &[(String, Tensor)]) {
         let pairs = found.iter().zip(&expected);
         let apart = norm(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
         let size = norm(&mut expected.iter().map(|v| f64::from(*v))).max(SMALLEST_SHARE * all);
-        assert!(apart < GRADIENT * size, "{name}: {apart} apart, norm {size}");
+        assert!(
+            apart < GRADIENT * size,
+            "{name}: {apart} apart, norm {size}"
+        );
     }
     assert!(expected.is_empty(), "no gradient of {:?}", expected.keys());
 }
@@ -95,11 +107,21 @@ fn parity(name: &str) {
     let (mut recipe, params) = (case.recipe(), case.params());
     outputs_are_equal(&case, &evaluate(&case, &mut recipe, &params));
     let unclaimed = params.drop_unclaimed();
-    assert!(unclaimed.iter().all(|name| case.is_unused(name)), "{unclaimed:?}");
+    assert!(
+        unclaimed.iter().all(|name| case.is_unused(name)),
+        "{unclaimed:?}"
+    );
     if let Some(sequence) = case.described["generates"].as_str() {
         let (infos, inputs) = (&case.infos, &case.inputs);
         let tolerance = OUTPUT as f32;
-        generation::generates_what_it_scores(&mut recipe, &params, infos, inputs, sequence, tolerance);
+        generation::generates_what_it_scores(
+            &mut recipe,
+            &params,
+            infos,
+            inputs,
+            sequence,
+            tolerance,
+        );
     }
 
     let decays_all = AdamW {
@@ -116,7 +138,10 @@ fn parity(name: &str) {
             gradients_are_equal(&case, &all);
         }
         let expected = expected.as_f64().unwrap();
-        assert!((loss - expected).abs() < LOSS, "step {step}: loss {loss}, not {expected}");
+        assert!(
+            (loss - expected).abs() < LOSS,
+            "step {step}: loss {loss}, not {expected}"
+        );
         optimizer.step(&params, &all, rate, &[]).unwrap();
     }
     let outputs = evaluate(&case, &mut recipe, &params);

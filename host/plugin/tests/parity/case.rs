@@ -76,7 +76,10 @@ impl Case {
         let params = Params::new(&Device::cpu(), 7);
         let report = params.load_safetensors(&self.path("model.safetensors"));
         let unexpected = report.unwrap().unexpected;
-        assert!(unexpected.iter().all(|name| self.is_unused(name)), "{unexpected:?}");
+        assert!(
+            unexpected.iter().all(|name| self.is_unused(name)),
+            "{unexpected:?}"
+        );
         params.set_on_missing(OnMissing::Error);
         params
     }
@@ -84,7 +87,9 @@ impl Case {
     /// Whether the recipe has no use for a name of the checkpoint.
     pub fn is_unused(&self, name: &str) -> bool {
         let unused = self.described["unused"].as_array().unwrap();
-        unused.iter().any(|part| name.contains(part.as_str().unwrap()))
+        unused
+            .iter()
+            .any(|part| name.contains(part.as_str().unwrap()))
     }
 
     /// The tensors of a file, by name.
@@ -128,7 +133,12 @@ impl Case {
             .unwrap();
         let answer = python::ask("check", &self.name, self.folder.path());
         for names in ["missing", "unexpected"] {
-            assert_eq!(answer[names], serde_json::json!([]), "{}: {names}", self.name);
+            assert_eq!(
+                answer[names],
+                serde_json::json!([]),
+                "{}: {names}",
+                self.name
+            );
         }
         answer["difference"].as_f64().unwrap()
     }

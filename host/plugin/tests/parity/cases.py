@@ -45,9 +45,9 @@ class Case:
         self.seed = zlib.crc32(name.encode())
         self.random = torch.Generator().manual_seed(self.seed)
 
-    def ids(self, lengths, highest=None):
+    def ids(self, lengths, lowest=0, highest=None):
         return [
-            torch.randint(0, highest or self.vocabulary, (length,), generator=self.random).tolist()
+            torch.randint(lowest, highest or self.vocabulary, (length,), generator=self.random).tolist()
             for length in lengths
         ]
 
@@ -214,7 +214,8 @@ class Bert(Case):
             initializer_range=0.15, pad_token_id=0,
         )
         self._config = transformers.BertConfig(**sizes | more)
-        self.before = self.ids((9, 60, 31))
+        # `transformers` gives the padding token's embedding no gradient: no text has it.
+        self.before = self.ids((9, 60, 31), lowest=1)
 
     def config(self):
         return self._config
@@ -297,7 +298,7 @@ class BertTokens(Bert):
 
     def __init__(self, name):
         super().__init__(name, num_labels=4)
-        self.labels = self.ids([len(row) - 2 for row in self.before], 5)
+        self.labels = self.ids([len(row) - 2 for row in self.before], highest=5)
 
     def targets(self):
         return [sequence("labels", self.labels)]
@@ -320,7 +321,7 @@ class BertSentences(Bert):
 
     def __init__(self, name):
         super().__init__(name)
-        self.positive = self.ids((5, 22, 40))
+        self.positive = self.ids((5, 22, 40), lowest=1)
 
     def targets(self):
         return [sequence("positive", self.positive)]

@@ -24,6 +24,7 @@ fn start() -> Python {
         .arg("-B")
         .arg(script)
         .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         .env("TRANSFORMERS_VERBOSITY", "error")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

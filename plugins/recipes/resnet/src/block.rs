@@ -27,10 +27,9 @@ impl ResNet {
         let convolution = |at: u32, x: &Tensor, width: u32, size: u32, stride: u32| {
             normed(&inside.child(&at.to_string()), x, width, size, stride)
         };
-        let activation = self.shape.activation;
         let y = match self.config.layer_type {
             LayerType::Basic => {
-                let y = activation.apply(&convolution(0, x, width, 3, stride)?)?;
+                let y = convolution(0, x, width, 3, stride)?.relu()?;
                 convolution(1, &y, width, 3, 1)?
             }
             LayerType::Bottleneck => {
@@ -40,8 +39,8 @@ impl ResNet {
                 } else {
                     [1, stride]
                 };
-                let y = activation.apply(&convolution(0, x, narrow, 1, strides[0])?)?;
-                let y = activation.apply(&convolution(1, &y, narrow, 3, strides[1])?)?;
+                let y = convolution(0, x, narrow, 1, strides[0])?.relu()?;
+                let y = convolution(1, &y, narrow, 3, strides[1])?.relu()?;
                 convolution(2, &y, width, 1, 1)?
             }
         };
@@ -51,7 +50,7 @@ impl ResNet {
         } else {
             normed(&scope.child("shortcut"), x, width, 1, stride)?
         };
-        activation.apply(&(y + around))
+        self.shape.activation.apply(&(y + around))
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Config {
     pub depths: Vec<u32>,
     /// Two 3×3 convolutions (`basic`), or one between two of 1×1 that make it narrower (`bottleneck`).
     pub layer_type: LayerType,
-    /// Of the convolutions.
+    /// Of the first convolution and of each block as a whole; within a block it is `relu`.
     pub hidden_act: String,
     /// Whether the first stage halves height and width too.
     pub downsample_in_first_stage: bool,
