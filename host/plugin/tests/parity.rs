@@ -171,6 +171,7 @@ parity! {
     qwen3_window: "qwen3-window",
     t5: "t5",
     t5_gated: "t5-gated",
+    t5_untied: "t5-untied",
     bert_words: "bert-words",
     bert_class: "bert-class",
     bert_classes: "bert-classes",

@@ -203,6 +203,23 @@ class T5(Case):
         return mask(self.before)
 
 
+class T5Untied(T5):
+    """T5 1.1 as the hub has it: an output layer of its own, and a configuration that says so."""
+
+    def model(self):
+        model = super().model()
+        weight = torch.randn(model.lm_head.weight.shape, generator=torch.Generator().manual_seed(self.seed))
+        model.lm_head.weight = torch.nn.Parameter(weight)
+        return model
+
+    def save(self, model, folder):
+        super().save(model, folder)
+        file = folder / "config.json"
+        config = json.loads(file.read_text())
+        config.pop("scale_decoder_outputs", None)
+        file.write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+
 class Bert(Case):
     recipe = "recipe-bert"
 
@@ -477,6 +494,7 @@ CASES = {
     ),
     "t5": lambda: T5("t5"),
     "t5-gated": lambda: T5("t5-gated", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+    "t5-untied": lambda: T5Untied("t5-untied", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
     "bert-words": lambda: BertWords("bert-words"),
     "bert-class": lambda: BertTexts("bert-class", [2, 0, 1], "int64", num_labels=3),
     "bert-classes": lambda: BertTexts(

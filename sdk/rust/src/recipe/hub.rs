@@ -205,39 +205,49 @@ impl JsonSchema for Others {
 }
 
 /// Fields that most `config.json` have and that say nothing about what the model computes.
-const COMMON: [&str; 37] = [
-    "_name_or_path",
-    "attn_implementation",
+const COMMON: [&str; 47] = [
+    "add_cross_attention",
+    "architectures",
     "_attn_implementation",
+    "attn_implementation",
     "bos_token_id",
     "chunk_size_feed_forward",
     "decoder_start_token_id",
+    "dense_act_fn",
     "dtype",
     "eos_token_id",
     "finetuning_task",
     "gradient_checkpointing",
     "id2label",
+    "is_decoder",
     "is_encoder_decoder",
+    "is_gated_act",
     "label2id",
     "max_length",
     "model_type",
     "n_ctx",
     "n_positions",
+    "_name_or_path",
     "num_labels",
+    "out_features",
+    "out_indices",
     "output_attentions",
     "output_hidden_states",
     "output_past",
     "pad_token_id",
     "pretraining_tp",
     "problem_type",
+    "reorder_and_upcast_attn",
     "return_dict",
     "sep_token_id",
+    "stage_names",
     "summary_activation",
     "summary_first_dropout",
     "summary_proj_to_labels",
     "summary_type",
     "summary_use_proj",
     "task_specific_params",
+    "tie_word_embeddings",
     "tokenizer_class",
     "torch_dtype",
     "transformers_version",
@@ -283,9 +293,9 @@ impl Others {
     pub fn report(&self) {
         let unknown: Vec<&str> = self
             .0
-            .keys()
-            .map(String::as_str)
-            .filter(|name| !COMMON.contains(name))
+            .iter()
+            .filter(|(name, value)| !value.is_null() && !COMMON.contains(&name.as_str()))
+            .map(|(name, _)| name.as_str())
             .collect();
         if !unknown.is_empty() {
             host::warn(&format!(
