@@ -102,7 +102,7 @@ fn gradients_are_equal(case: &Case, found: &[(String, Tensor)]) {
     assert!(expected.is_empty(), "no gradient of {:?}", expected.keys());
 }
 
-fn parity(name: &str) {
+fn compare(name: &str) {
     let case = Case::make(name);
     let (mut recipe, params) = (case.recipe(), case.params());
     outputs_are_equal(&case, &evaluate(&case, &mut recipe, &params));
@@ -151,7 +151,9 @@ fn parity(name: &str) {
 
 macro_rules! parity {
     ($($test:ident: $name:literal),* $(,)?) => {
-        $(#[test] fn $test() { parity($name); })*
+        mod parity {
+            $(#[test] fn $test() { super::compare($name); })*
+        }
     };
 }
 
