@@ -8,7 +8,13 @@ use crate::{apt, arrows, env, guests, languages};
 const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
 /// The client that a test asks our completions with.
-const CLIENT: &str = "openai==3.57.0";
+const CLIENT: [&str; 1] = ["openai==3.57.0"];
+/// What our models are compared with.
+const TORCH: [&str; 3] = [
+    "torch==2.15.0",
+    "transformers==5.23.0",
+    "safetensors==0.8.0",
+];
 
 /// Everything, cheapest first.
 pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {
@@ -62,7 +68,11 @@ pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {
     env::run(env::cargo()?.args(binaries))?;
     let mut host = env::cargo()?;
     host.env("TENON_PLUGINS", env::components()?)
-        .env("TENON_PYTHON", languages::interpreter_with(CLIENT)?);
+        .env("TENON_PYTHON", languages::interpreter_with(&CLIENT)?);
+    if crates {
+        // Gigabytes: only for those whose tests look at it.
+        host.env("TENON_TORCH", languages::interpreter_with(&TORCH)?);
+    }
     host.args(["test", "--release", "--locked"]);
     host.args(if crates {
         ["--workspace", "--no-fail-fast"].as_slice()
