@@ -49,6 +49,14 @@ pub fn build<'a>(get: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Option<Built>
     }))
 }
 
+/// The special tokens by their role (`bos_token`, `eos_token`, …), as the files beside a tokenizer say.
+///
+/// # Errors
+/// [`HubError::File`] for a file that is no JSON object.
+pub fn roles<'a>(get: impl Fn(&str) -> Option<&'a [u8]>) -> Result<BTreeMap<String, String>> {
+    Ok(Settings::read(get)?.roles)
+}
+
 fn parse(file: &str, bytes: &[u8]) -> Result<Tokenizer> {
     Tokenizer::from_bytes(bytes).map_err(|error| {
         HubError::file(

@@ -166,7 +166,16 @@ fn imported(report: &ImportReport, page: &mut Page) {
         .iter()
         .map(|(name, source)| format!("{name} = {source}"))
         .collect();
+    let special: Vec<String> = report
+        .special_tokens
+        .iter()
+        .map(|(own, token)| match token.is_empty() {
+            true => format!("{own}: the tokenizer has none, sequences are without it"),
+            false => format!("{own} is {token}"),
+        })
+        .collect();
     for (what, names) in [
+        ("special tokens of the recipe's sequences", &special),
         (
             "initialised, because the checkpoint lacks them",
             &report.initialised,

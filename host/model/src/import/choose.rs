@@ -1,5 +1,6 @@
 //! The recipe, its configuration and the tokenizer of a model that is to be imported.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use tenon_plugin::{Component, Kind};
 use tenon_registry::InstalledPlugin;
 use tenon_track::{PluginRef, Tracker};
 
-use super::{ImportSpec, SmallFiles, hints};
+use super::{ImportSpec, SmallFiles, hints, special};
 use crate::{Platform, Result};
 
 /// What an import goes on with.
@@ -24,6 +25,8 @@ pub struct Chosen {
     pub(super) tokenizer: Option<Arc<Tokenizer>>,
     /// Tokens of the tokenizer; 0 without one.
     pub vocabulary: u32,
+    /// Special tokens of the recipe's configuration that the tokenizer calls otherwise.
+    pub(super) special_tokens: BTreeMap<String, String>,
     /// Fields of the configuration that the recipe does not know.
     pub ignored: Vec<String>,
     pub(super) hints: Hints,
@@ -57,8 +60,14 @@ pub fn choose(
     let ignored = leave_out_unknown(&mut fields, &plugin.config_schema);
     let mut config = Value::Object(fields);
     merge(&mut config, &Value::Object(spec.recipe_config.clone()));
-    let config = component.complete_config(&config)?;
+    let mut config = component.complete_config(&config)?;
     let (tokenizer, from) = tokenizer_of(platform, spec, small)?;
+    let mut replaced = BTreeMap::new();
+    if let Some(tokenizer) = &tokenizer {
+        let roles = roles(tokenizer, file.as_ref(), small)?;
+        special::replace(&mut config, tokenizer, &roles, &mut replaced);
+        config = component.complete_config(&config)?;
+    }
     let vocabulary = tokenizer
         .as_ref()
         .map_or(0, |tokenizer| tokenizer.vocabulary());
@@ -93,6 +102,7 @@ pub fn choose(
         file,
         tokenizer,
         vocabulary,
+        special_tokens: replaced,
         ignored,
     })
 }
@@ -320,6 +330,29 @@ fn merge(base: &mut Value, over: &Value) {
         }
         (base, over) => *base = over.clone(),
     }
+}
+
+/// The tokens of each role: as the tokenizer's files say, else as the model's configuration does.
+fn roles(
+    tokenizer: &Tokenizer,
+    file: Option<&ModelConfig>,
+    small: &SmallFiles,
+) -> Result<BTreeMap<String, String>> {
+    let mut roles = tokenizer::roles(|name| small.get(name))?;
+    for role in ["bos_token", "eos_token", "pad_token", "sep_token"] {
+        let id = file.and_then(|file| {
+            let id = file.fields.get(&format!("{role}_id"))?;
+            // Some models end with any of several.
+            id.as_u64().or_else(|| id.get(0)?.as_u64())
+        });
+        let id = id.and_then(|id| u32::try_from(id).ok());
+        if let Some(id) = id.filter(|id| tokenizer.is_special(*id)) {
+            let text = String::from_utf8_lossy(tokenizer.token_bytes(id)).into_owned();
+            roles.entry(role.to_owned()).or_insert(text);
+        }
+    }
+    roles.retain(|_, token| tokenizer.token_to_id(token).is_some());
+    Ok(roles)
 }
 
 /// The tokenizer, and where it is from.

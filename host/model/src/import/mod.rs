@@ -7,6 +7,7 @@
 mod choose;
 mod remote;
 mod report;
+mod special;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

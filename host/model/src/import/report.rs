@@ -32,6 +32,9 @@ pub struct ImportReport {
     pub dropped: Vec<String>,
     /// Tensors that repeat another, or are computed by the recipe; they were left out.
     pub redundant: Vec<String>,
+    /// Special tokens of the recipe's sequences that the tokenizer calls otherwise; empty: it has none,
+    /// and the sequences are without it.
+    pub special_tokens: BTreeMap<String, String>,
     /// Fields of the configuration that the recipe does not know; an export writes them again.
     pub ignored_config: Vec<String>,
 }
@@ -49,6 +52,7 @@ impl ImportReport {
             initialised: fit.missing.clone(),
             dropped: fit.unknown.clone(),
             redundant: fit.redundant.clone(),
+            special_tokens: chosen.special_tokens.clone(),
             ignored_config: chosen.ignored.clone(),
             ..Self::default()
         }
