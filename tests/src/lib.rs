@@ -333,7 +333,8 @@ pub fn ready_to_train() -> Room {
 }
 
 /// A tiny model.
-pub const TINY: &str = r#"{"layers": 1, "width": 16, "heads": 2, "context": 64, "dropout": 0}"#;
+pub const TINY: &str = r#"{"n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 64,
+    "embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0}"#;
 
 /// `tenon train` of the tiny model, with more arguments.
 pub fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {

@@ -377,10 +377,10 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
     assert!(said.contains("steps") && said.contains("epochs"), "{said}");
     let none: Vec<&str> = train(&["--steps", "1"])
         .into_iter()
-        .map(|arg| if arg == TINY { "{\"layers\": 0}" } else { arg })
+        .map(|arg| if arg == TINY { "{\"n_layer\": 0}" } else { arg })
         .collect();
     let said = room.fails(2, &none);
-    assert!(said.contains("layers"), "{said}");
+    assert!(said.contains("n_layer"), "{said}");
     let config = room.file("train.json", "{\"dataset\": \"verses\", \"stepz\": 1}");
     let said = room.fails(2, &["train", "--config", &config]);
     assert!(said.contains("stepz"), "{said}");

@@ -458,9 +458,33 @@ fn a_registered_model_is_the_one_that_was_made() {
     let error = place.platform.load(&wrong, Default::default()).unwrap_err();
     assert!(error.to_string().contains("vocabulary of 3"), "{error}");
     let mut wrong = manifest.clone();
-    wrong.recipe_config = json!({"layers": 3, "width": 32, "heads": 4, "context": 24});
+    wrong.recipe_config = json!({"n_layer": 3, "n_embd": 32, "n_head": 4, "n_positions": 24});
     let error = place.platform.load(&wrong, Default::default()).unwrap_err();
     assert!(error.to_string().contains("h.2."), "{error}");
     let error = place.platform.manifest("nothing").unwrap_err();
     assert!(error.to_string().contains("there are: poems"), "{error}");
+}
+
+#[test]
+fn rows_that_are_no_token_are_never_chosen() {
+    let place = place();
+    let mut config = gpt(24);
+    // Twenty times as many rows as the tokenizer has tokens: nearly all choices would be of those.
+    config["vocab_size"] = json!(20 * characters(TEXT).vocabulary());
+    let mut model = place.model("recipe-gpt", &config, Some(characters(TEXT)), 8.0);
+    let known = characters(TEXT).vocabulary();
+    let settings = Settings {
+        temperature: 2.0,
+        min_tokens: 12,
+        ..greedy(12)
+    };
+    for settings in [greedy(12), settings] {
+        let found = alone(&mut model, "举头", &settings);
+        assert!(!found[0].tokens.is_empty());
+        assert!(
+            found[0].tokens.iter().all(|token| *token < known),
+            "{found:?}"
+        );
+        assert!(found[0].log_probability.is_finite());
+    }
 }

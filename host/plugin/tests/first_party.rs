@@ -172,6 +172,11 @@ fn shipped() -> Vec<(&'static str, Kind, Json)> {
         ),
         ("recipe-gpt", Kind::Recipe, json!({})),
         ("recipe-palm", Kind::Recipe, json!({})),
+        ("recipe-llama", Kind::Recipe, json!({})),
+        ("recipe-bert", Kind::Recipe, json!({})),
+        ("recipe-t5", Kind::Recipe, json!({})),
+        ("recipe-resnet", Kind::Recipe, json!({})),
+        ("recipe-mlp", Kind::Recipe, json!({"numeric": ["age"]})),
     ]
 }
 

@@ -41,7 +41,7 @@ fn main() {
 fn generation(place: &Place) {
     // 4091 characters and five special tokens.
     let alphabet: String = ('一'..).take(4091).collect();
-    let config = json!({"layers": 4, "width": 256, "heads": 4, "context": 64});
+    let config = json!({"n_layer": 4, "n_embd": 256, "n_head": 4, "n_positions": 64});
     let tokenizer = models::characters(&alphabet);
     assert_eq!(tokenizer.vocabulary(), 4096);
     let model = place.register("bench", "recipe-gpt", &config, Some(tokenizer), 1.0);

@@ -130,12 +130,15 @@ fn smallest(model: &Model) -> Result<Prompt> {
             .unwrap_or(0)
     });
     let mut given: BTreeMap<String, Given> = BTreeMap::new();
+    let grows = signature.generation.as_ref().map(|g| &g.sequence);
     for input in &signature.inputs {
         match &input.layout {
             Layout::Sequence(layout) => {
+                // What is learnt of a sequence that does not grow is read all the same (hidden words).
+                let whole = grows != Some(&input.name);
                 for piece in &layout.pieces {
                     if let Segment::Column(column) = &piece.segment
-                        && !piece.learnt
+                        && (whole || !piece.learnt)
                     {
                         given.insert(column.clone(), Given::Tokens(vec![token]));
                     }

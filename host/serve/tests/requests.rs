@@ -630,3 +630,26 @@ async fn numbers_in_numbers_out() {
     assert!(error.to_string().contains("does not generate"), "{error}");
     deployments.shutdown();
 }
+
+/// A model that reads a text and does not go on with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_classifier_of_texts_is_asked_for_its_texts_only() {
+    let place = place();
+    let config = json!({
+        "architectures": ["BertForSequenceClassification"], "num_labels": 3, "hidden_size": 16,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+        "max_position_embeddings": 16, "cls_token": "<bos>", "sep_token": "<sep>",
+        "text": "question", "text_pair": "answer",
+    });
+    let tokenizer = Some(support::characters(support::TEXT));
+    let model = place.register("classes", "recipe-bert", &config, tokenizer, 1.0);
+    let deployments = deploy(&place, &model, |_| ());
+    let asked = json!({"inputs": {"question": "床前", "answer": "明月"}});
+    let answer = deployments.predict("poems", asked).await.unwrap();
+    assert_eq!(answer["outputs"][0]["name"], "logits");
+    assert_eq!(answer["outputs"][0]["shape"], json!([3]));
+    let half = json!({"inputs": {"question": "床前"}});
+    let error = deployments.predict("poems", half).await.unwrap_err();
+    assert!(error.to_string().contains("`answer`"), "{error}");
+    deployments.shutdown();
+}

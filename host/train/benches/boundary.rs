@@ -41,8 +41,9 @@ const STEPS: u32 = 2;
 
 fn config() -> serde_json::Value {
     json!({
-        "layers": MODEL.layers, "width": MODEL.dim, "heads": MODEL.heads, "context": MODEL.positions,
-        "dropout": 0.0,
+        "n_layer": MODEL.layers, "n_embd": MODEL.dim, "n_head": MODEL.heads,
+        "n_positions": MODEL.positions,
+        "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0,
     })
 }
 

@@ -24,7 +24,7 @@ const WHAT: &str = "TENON_TEST_TRAIN_WHAT";
 fn twenty() -> TrainSpec {
     TrainSpec {
         recipe_config: json!({
-            "layers": 2, "width": 64, "heads": 4, "context": 64, "dropout": 0.1, "packing": true
+            "n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 64, "packing": true
         }),
         dataset: "long".into(),
         eval_dataset: Some("letters#dev".into()),

@@ -263,17 +263,17 @@ fn parts_that_do_not_fit() {
     );
     check(
         TrainSpec {
-            recipe_config: json!({"layers": "many"}),
+            recipe_config: json!({"n_layer": "many"}),
             ..of()
         },
-        &["tenon/gpt", "layers"],
+        &["tenon/gpt", "n_layer"],
     );
     check(
         TrainSpec {
-            recipe_config: json!({"width": 100, "heads": 3}),
+            recipe_config: json!({"n_embd": 100, "n_head": 3}),
             ..of()
         },
-        &["tenon/gpt", "multiple of `heads` (3)"],
+        &["tenon/gpt", "multiple of `n_head` (3)"],
     );
     check(
         TrainSpec {

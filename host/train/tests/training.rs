@@ -56,7 +56,7 @@ fn a_model_learns_and_everything_that_made_it_is_recorded() {
     );
     for (name, value) in [
         ("recipe", json!("tenon/gpt@0.1.0")),
-        ("recipe_config.width", json!(32)),
+        ("recipe_config.n_embd", json!(32)),
         ("recipe_config.packing", json!(true)),
         ("dataset", json!("letters@1#train")),
         ("eval_dataset", json!("letters@1#dev")),
@@ -154,14 +154,14 @@ fn fine_tuning_goes_on_from_a_model() {
             recipe: None,
             tokenizer: None,
             from: Some(from.clone()),
-            recipe_config: json!({"dropout": 0.25}),
+            recipe_config: json!({"resid_pdrop": 0.25}),
             ..spec(3)
         });
         let first = place.points(&run.id, "train/loss")[0].1;
         assert!(first < untaught / 2.0, "{first} is like {untaught}");
         // The model's configuration, with the change.
-        assert_eq!(run.params["recipe_config.width"], json!(32));
-        assert_eq!(run.params["recipe_config.dropout"], json!(0.25));
+        assert_eq!(run.params["recipe_config.n_embd"], json!(32));
+        assert_eq!(run.params["recipe_config.resid_pdrop"], json!(0.25));
         assert_eq!(run.params["from"], json!(from));
         assert_eq!(run.parent.as_deref(), Some(base.id.as_str()));
         let (_, parent) = place.platform().manifest("base").unwrap();
@@ -180,7 +180,7 @@ fn fine_tuning_goes_on_from_a_model() {
         recipe: None,
         tokenizer: None,
         from: Some("base".into()),
-        recipe_config: json!({"width": 64}),
+        recipe_config: json!({"n_embd": 64}),
         ..spec(3)
     });
     let error = run.error.unwrap();

@@ -3,6 +3,7 @@
 //! A recipe names its parameters and layers through a [`Scope`] and computes within a [`Pass`]; the
 //! host owns devices, gradients, the training loop, the cache and the sampling.
 
+pub mod hub;
 mod layers;
 mod signature;
 mod tensors;
@@ -10,7 +11,7 @@ mod tensors;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-pub use signature::PieceConfig;
+pub use signature::{PieceConfig, check_learnt, pieces, stop_tokens, text};
 pub use tensors::Tensors;
 
 pub use crate::bindings::{
@@ -90,6 +91,26 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f32) ->
         .cast(DType::Float32)?
         .sum(&[], false)?;
     Ok(Losses::new(loss, weight))
+}
+
+/// What a model of classes (tokens, labels) minimises: [`cross_entropy`]. Smoothing is a means of
+/// training; what is reported otherwise is the likelihood, and the `accuracy` beside it.
+///
+/// # Errors
+/// Shapes that do not fit.
+#[track_caller]
+pub fn classification(
+    pass: &Pass,
+    logits: &Tensor,
+    targets: &Tensor,
+    label_smoothing: f32,
+) -> Result<Losses> {
+    if pass.is_training() {
+        return cross_entropy(logits, targets, label_smoothing);
+    }
+    let losses = cross_entropy(logits, targets, 0.0)?;
+    let accuracy = accuracy(logits, targets, &losses.weight)?;
+    Ok(losses.metric("accuracy", accuracy))
 }
 
 /// The share of the targets that count and that the logits get right.

@@ -125,14 +125,14 @@ async fn a_configuration_that_violates_its_schema_is_refused_with_the_place() {
         .expect(202);
 
     let mut training = crate::common::tiny_training();
-    training["recipe_config"] = json!({"heads": 0});
+    training["recipe_config"] = json!({"n_head": 0});
     training.as_object_mut().unwrap().remove("tokenizer");
     let text = place.post("/api/v1/train", training).await;
     let error = text.expect(400)["error"].clone();
     assert_eq!(error["kind"], "config", "{error}");
     assert_eq!(error["plugin"], "tenon/gpt", "{error}");
     assert!(
-        error["message"].as_str().unwrap().contains("heads"),
+        error["message"].as_str().unwrap().contains("n_head"),
         "{error}"
     );
 

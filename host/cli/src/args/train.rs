@@ -37,7 +37,7 @@ pub enum ScheduleKind {
 #[command(after_long_help = "\
 Examples:
   Train for five minutes and register the result
-    $ tenon train --recipe tenon/gpt --recipe-config '{\"layers\": 4}' --tokenizer poems \\
+    $ tenon train --recipe tenon/gpt --recipe-config '{\"n_layer\": 4}' --tokenizer poems \\
         --dataset poems --minutes 5 --register poet
 
   Fine-tune a registered model: recipe, configuration, tokenizer and weights come from it

@@ -239,7 +239,7 @@ mod tests {
             "--batch-rows",
             "8",
             "--recipe-config",
-            "{\"layers\": 2}",
+            "{\"n_layer\": 2}",
             "--column",
             "text=line",
             "--clip-norm",
@@ -256,7 +256,7 @@ mod tests {
             spec,
             json!({
                 "recipe": "tenon/gpt", "dataset": "poems", "steps": 10, "batch": {"rows": 8},
-                "recipe_config": {"layers": 2}, "columns": {"text": "line"}, "clip_norm": null,
+                "recipe_config": {"n_layer": 2}, "columns": {"text": "line"}, "clip_norm": null,
                 "optimizer": {"kind": "adamw", "weight_decay": 0.1},
                 "schedule": {"kind": "linear"}, "tags": {"who": "me"}
             })
@@ -269,7 +269,7 @@ mod tests {
         let path = folder.path().join("train.json");
         let file = json!({
             "dataset": "poems", "steps": 10, "epochs": 2, "batch": {"rows": 4, "shuffle": false},
-            "recipe_config": {"layers": 2, "heads": 2},
+            "recipe_config": {"n_layer": 2, "n_head": 2},
             "optimizer": {"kind": "adamw", "beta2": 0.95}
         });
         std::fs::write(&path, file.to_string()).unwrap();
@@ -282,13 +282,13 @@ mod tests {
             "--batch-rows",
             "8",
             "--recipe-config",
-            "{\"layers\": 3}",
+            "{\"n_layer\": 3}",
             "--optimizer",
             "adamw",
         ]);
         let merged = spec(&args).unwrap();
         assert_eq!(merged["batch"], json!({"rows": 8, "shuffle": false}));
-        assert_eq!(merged["recipe_config"], json!({"layers": 3, "heads": 2}));
+        assert_eq!(merged["recipe_config"], json!({"n_layer": 3, "n_head": 2}));
         assert_eq!(
             merged["optimizer"], file["optimizer"],
             "the same kind keeps its settings"

@@ -79,6 +79,7 @@ impl Prompt {
         };
         for input in &signature.inputs {
             match &input.layout {
+                _ if signature.is_target(input) => {}
                 Layout::Sequence(layout) => {
                     let generation = signature
                         .generation
@@ -130,7 +131,6 @@ impl Prompt {
                         pieces,
                     });
                 }
-                Layout::Fixed { learnt: true, .. } => {}
                 Layout::Fixed {
                     column,
                     shape,

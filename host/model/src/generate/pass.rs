@@ -114,11 +114,19 @@ impl Passes {
                 )));
             }
         };
-        let logits = logits.cast(DType::F32)?;
+        // A model may have more rows than the tokenizer has tokens: those are nobody's.
+        let known = model
+            .tokenizer()
+            .map_or(vocabulary, |tokenizer| tokenizer.vocabulary() as usize)
+            .min(vocabulary);
+        let mut logits = logits.cast(DType::F32)?;
+        if known < vocabulary {
+            logits = logits.narrow(-1, 0, known)?;
+        }
         Ok(Logits {
             log_sums: logits.logsumexp(-1, false)?.to_f32_vec()?,
             values: logits.to_f32_vec()?,
-            vocabulary,
+            vocabulary: known,
         })
     }
 }

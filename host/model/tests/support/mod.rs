@@ -78,7 +78,7 @@ pub fn bytes(text: &str) -> Arc<Tokenizer> {
 /// A small GPT. Weights of a standard deviation of 0.02 would make all its texts alike, so they are
 /// made larger.
 pub fn gpt(context: u32) -> Value {
-    json!({"layers": 2, "width": 32, "heads": 4, "context": context})
+    json!({"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": context})
 }
 
 impl Place {

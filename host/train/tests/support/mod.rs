@@ -172,7 +172,10 @@ pub fn finished(run: Run) -> Run {
 
 /// The configuration of a small model.
 pub fn small(dropout: f64) -> Value {
-    json!({"layers": 1, "width": 32, "heads": 2, "context": 16, "dropout": dropout})
+    json!({
+        "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 16,
+        "embd_pdrop": dropout, "attn_pdrop": dropout, "resid_pdrop": dropout,
+    })
 }
 
 /// A small training.

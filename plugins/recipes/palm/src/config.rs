@@ -2,7 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tenon_sdk::{Error, Result, recipe::PieceConfig};
+use tenon_sdk::{
+    Error, Result,
+    recipe::{PieceConfig, check_learnt},
+};
 
 /// Sizes of the model, and what its sequences are made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,14 +57,6 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let special = |special: &str, learnt| PieceConfig::Special {
-            special: special.into(),
-            learnt,
-        };
-        let column = |column: &str, learnt| PieceConfig::Column {
-            column: column.into(),
-            learnt,
-        };
         Self {
             width: 256,
             encoder_layers: 4,
@@ -75,14 +70,14 @@ impl Default for Config {
             dropout: 0.1,
             label_smoothing: 0.0,
             source: vec![
-                special("<bos>", false),
-                column("src_txt", false),
-                special("<eos>", false),
+                PieceConfig::special("<bos>"),
+                PieceConfig::column("src_txt"),
+                PieceConfig::special("<eos>"),
             ],
             target: vec![
-                special("<bos>", false),
-                column("tgt_txt", true),
-                special("<eos>", true),
+                PieceConfig::special("<bos>"),
+                PieceConfig::column("tgt_txt").learnt(),
+                PieceConfig::special("<eos>").learnt(),
             ],
             packing: true,
         }
@@ -122,40 +117,18 @@ impl Config {
                 self.width
             )));
         }
-        let learnt = |piece: &&PieceConfig| match piece {
-            PieceConfig::Special { learnt, .. } | PieceConfig::Column { learnt, .. } => *learnt,
-        };
-        if self.source.iter().any(|piece| learnt(&piece)) {
+        if self.source.iter().any(PieceConfig::is_learnt) {
             return Err(Error::invalid(
                 "`source` is only read: no piece of it can be \"learnt\"; mark those of `target`",
             ));
         }
-        match self.target.first() {
-            Some(first) if learnt(&first) => Err(Error::invalid(
+        if self.target.first().is_some_and(PieceConfig::is_learnt) {
+            return Err(Error::invalid(
                 "the first piece of `target` has nothing before it to be predicted from: begin with a special token \
                  that is not \"learnt\", such as {\"special\": \"<bos>\"}",
-            )),
-            _ if !self.target.iter().any(|piece| learnt(&piece)) => Err(Error::invalid(
-                "no piece of `target` is learnt: mark at least one with \"learnt\": true",
-            )),
-            _ => Ok(()),
+            ));
         }
-    }
-
-    /// The special tokens that end a target: those that are learnt.
-    pub(crate) fn stop(&self) -> Vec<String> {
-        let mut stop = Vec::new();
-        for piece in &self.target {
-            if let PieceConfig::Special {
-                special,
-                learnt: true,
-            } = piece
-                && !stop.contains(special)
-            {
-                stop.push(special.clone());
-            }
-        }
-        stop
+        check_learnt("target", &self.target)
     }
 }
 
@@ -169,7 +142,6 @@ mod tests {
         let config: Config = serde_json::from_str("{}").unwrap();
         assert_eq!(config, Config::default());
         config.check(100).unwrap();
-        assert_eq!(config.stop(), ["<eos>"]);
         assert_eq!((config.decoder_heads(), config.feed_forward()), (4, 1024));
     }
 

@@ -11,8 +11,8 @@ mod encoder;
 use tenon_sdk::{
     Recipe, Result,
     recipe::{
-        Generation, Init, Input, LinearOptions, Losses, ParameterGroup, Pass, Piece, PieceConfig,
-        Scope, Signature, Tensors, accuracy, cross_entropy,
+        Generation, Init, Input, LinearOptions, Losses, ParameterGroup, Pass, PieceConfig, Scope,
+        Signature, Tensors, classification, pieces, stop_tokens,
     },
 };
 
@@ -42,9 +42,8 @@ impl Recipe for Palm {
 
     fn signature(&self) -> Signature {
         let config = &self.config;
-        let sequence = |name: &str, pieces: &[PieceConfig], longest: u32| {
-            let pieces = pieces.iter().map(Piece::from).collect();
-            let input = Input::sequence(name, pieces, Some(longest));
+        let sequence = |name: &str, list: &[PieceConfig], longest: u32| {
+            let input = Input::sequence(name, pieces(list), Some(longest));
             if config.packing {
                 input.packable()
             } else {
@@ -59,7 +58,7 @@ impl Recipe for Palm {
         .generates(Generation {
             sequence: TARGET.into(),
             logits: "logits".into(),
-            stop: config.stop(),
+            stop: stop_tokens(&config.target),
             max_length: Some(config.target_length),
         })
     }
@@ -89,13 +88,7 @@ impl Recipe for Palm {
 
     fn loss(&self, pass: &Pass, outputs: &Tensors, inputs: &Tensors) -> Result<Losses> {
         let (logits, labels) = (outputs.get("logits")?, inputs.get("labels")?);
-        if pass.is_training() {
-            return cross_entropy(logits, labels, self.config.label_smoothing);
-        }
-        // Smoothing is a means of training; what is reported is the likelihood.
-        let losses = cross_entropy(logits, labels, 0.0)?;
-        let accuracy = accuracy(logits, labels, &losses.weight)?;
-        Ok(losses.metric("accuracy", accuracy))
+        classification(pass, logits, labels, self.config.label_smoothing)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     FixedLayout, Generation, Input, LabelLayout, Layout, MaskedLayout, Piece, PiecesLayout,
     Segment, SequenceLayout, Signature,
 };
-use crate::tensor::DType;
+use crate::{Error, Result, tensor::DType};
 
 impl Signature {
     /// Reads these and does not generate.
@@ -203,6 +203,81 @@ impl From<&PieceConfig> for Piece {
     }
 }
 
+impl PieceConfig {
+    /// A special token, by its text.
+    pub fn special(token: impl Into<String>) -> Self {
+        Self::Special {
+            special: token.into(),
+            learnt: false,
+        }
+    }
+
+    /// A column of the dataset.
+    pub fn column(name: impl Into<String>) -> Self {
+        Self::Column {
+            column: name.into(),
+            learnt: false,
+        }
+    }
+
+    /// Counts in the loss, is scored and is generated.
+    #[must_use]
+    pub fn learnt(mut self) -> Self {
+        let (Self::Special { learnt, .. } | Self::Column { learnt, .. }) = &mut self;
+        *learnt = true;
+        self
+    }
+
+    /// Whether it counts in the loss, is scored and is generated.
+    pub fn is_learnt(&self) -> bool {
+        let (Self::Special { learnt, .. } | Self::Column { learnt, .. }) = self;
+        *learnt
+    }
+}
+
+/// What most language models learn: `<bos>`, the column `text`, `<eos>`.
+pub fn text() -> Vec<PieceConfig> {
+    vec![
+        PieceConfig::special("<bos>"),
+        PieceConfig::column("text").learnt(),
+        PieceConfig::special("<eos>").learnt(),
+    ]
+}
+
+/// The pieces of a sequence.
+pub fn pieces(config: &[PieceConfig]) -> Vec<Piece> {
+    config.iter().map(Piece::from).collect()
+}
+
+/// The special tokens that end a sequence: those that are learnt, each once.
+pub fn stop_tokens(config: &[PieceConfig]) -> Vec<String> {
+    let mut stop = Vec::new();
+    for piece in config {
+        if let PieceConfig::Special {
+            special,
+            learnt: true,
+        } = piece
+            && !stop.contains(special)
+        {
+            stop.push(special.clone());
+        }
+    }
+    stop
+}
+
+/// Refuses a sequence, the configuration's `field`, of which nothing is learnt.
+///
+/// # Errors
+/// No piece is learnt.
+pub fn check_learnt(field: &str, config: &[PieceConfig]) -> Result<()> {
+    if config.iter().any(PieceConfig::is_learnt) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "no piece of `{field}` is learnt: mark at least one with \"learnt\": true"
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -219,6 +294,18 @@ mod tests {
         );
         assert!(
             matches!(&pieces[1], Piece { segment: Segment::Column(c), learnt: true } if c == "text")
+        );
+    }
+
+    #[test]
+    fn what_is_learnt_ends_a_sequence() {
+        assert_eq!(stop_tokens(&text()), ["<eos>"]);
+        check_learnt("sequence", &text()).unwrap();
+        let nothing = [PieceConfig::column("text")];
+        let error = check_learnt("sequence", &nothing).unwrap_err().to_string();
+        assert!(
+            error.contains("no piece of `sequence` is learnt"),
+            "{error}"
         );
     }
 }

@@ -222,7 +222,10 @@ pub fn alphabet(rows: usize, length: usize) -> String {
 pub fn tiny_training() -> Value {
     serde_json::json!({
         "recipe": "tenon/gpt",
-        "recipe_config": {"layers": 1, "width": 32, "heads": 2, "context": 32, "dropout": 0.0},
+        "recipe_config": {
+            "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 32,
+            "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0,
+        },
         "tokenizer": "letters",
         "dataset": "letters",
         "steps": 30,

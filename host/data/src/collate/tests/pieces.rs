@@ -140,3 +140,41 @@ fn a_request_is_not_asked_for_targets() {
             .contains("pixels")
     );
 }
+
+#[test]
+fn a_sequence_that_is_learnt_as_a_whole_is_a_target() {
+    let sequence = |name: &str, learnt| Input {
+        name: name.into(),
+        layout: Layout::Sequence(SequenceLayout {
+            pieces: vec![Piece {
+                segment: Segment::Column(name.into()),
+                learnt,
+            }],
+            max_length: None,
+            packable: false,
+        }),
+    };
+    let mut signature = Signature {
+        inputs: vec![sequence("words", false), sequence("tags", true)],
+        generation: None,
+    };
+    let given = BTreeMap::from([("words".to_owned(), Given::Tokens(vec![7, 8]))]);
+    let prompt = Prompt::new(&signature, None, &given).unwrap();
+    let names: Vec<&str> = prompt.sequences.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["words"]);
+    // Words that may be hidden are learnt too, and read.
+    signature.inputs[1] = Input {
+        name: "kinds".into(),
+        layout: Layout::Pieces {
+            sequence: "words".into(),
+        },
+    };
+    signature.inputs[0] = sequence("words", true);
+    assert_eq!(
+        Prompt::new(&signature, None, &given)
+            .unwrap()
+            .sequences
+            .len(),
+        1
+    );
+}

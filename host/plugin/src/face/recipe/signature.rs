@@ -126,12 +126,30 @@ impl Signature {
     #[must_use]
     pub fn without_targets(&self) -> Self {
         let mut given = self.clone();
-        given.inputs.retain(|input| match &input.layout {
-            Layout::NextTokens { .. } | Layout::Masked { .. } => false,
-            Layout::Fixed { learnt, .. } => !learnt,
-            Layout::Sequence(_) | Layout::Pieces { .. } => true,
-        });
+        given.inputs.retain(|input| !self.is_target(input));
         given
+    }
+
+    /// Whether an input is there in training and evaluation only: labels, hidden tokens, learnt numbers,
+    /// and a sequence of nothing but learnt pieces that does not grow and that no other input is made
+    /// from.
+    pub fn is_target(&self, input: &Input) -> bool {
+        match &input.layout {
+            Layout::NextTokens { .. } | Layout::Masked { .. } => true,
+            Layout::Fixed { learnt, .. } => *learnt,
+            Layout::Pieces { .. } => false,
+            Layout::Sequence(layout) => {
+                let grows = self.generation.as_ref().map(|g| &g.sequence);
+                layout.pieces.iter().all(|piece| piece.learnt)
+                    && grows != Some(&input.name)
+                    && !self.inputs.iter().any(|other| match &other.layout {
+                        Layout::NextTokens { sequence }
+                        | Layout::Masked { sequence, .. }
+                        | Layout::Pieces { sequence } => *sequence == input.name,
+                        Layout::Sequence(_) | Layout::Fixed { .. } => false,
+                    })
+            }
+        }
     }
 
     /// The dataset's columns that the inputs are made from, each once, in order.
@@ -357,6 +375,8 @@ mod tests {
                 ),
                 input("age", fixed(false)),
                 input("class", fixed(true)),
+                // Learnt as a whole, and nothing is made from it.
+                sequence("tags", "tag"),
             ],
             generation: None,
         };
