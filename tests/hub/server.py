@@ -113,6 +113,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        # A client that closes its connection is none.
+        pass
+
+
 class Hub:
     def __init__(self, folder, token, fault):
         self.folder, self.token, self.fault = Path(folder), token, fault
@@ -120,8 +128,7 @@ class Hub:
         self.main, self.mirror = self.serve(), self.serve()
 
     def serve(self):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        server = Server(("127.0.0.1", 0), Handler)
         server.hub = self
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server

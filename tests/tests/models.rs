@@ -66,7 +66,7 @@ fn predicted(room: &Room, model: &str) -> Value {
         "--device",
         "cpu",
     ]);
-    let request = r#"{"inputs": {"text": "abc"}, "temperature": 0}"#;
+    let request = r#"{"inputs": {"text": "abc"}}"#;
     let answer = room.json(&["predict", "it", request, "--device", "cpu"]);
     room.ok(&["deployments", "remove", "it"]);
     answer
@@ -141,7 +141,7 @@ fn a_folder_becomes_a_model_and_a_folder_again() {
     assert_eq!(predicted(&room, "again"), answer);
     assert_eq!(room.json(&["store", "verify"])["damage"], json!([]));
     // A sweep keeps what an imported model needs.
-    room.ok(&["store", "gc", "--grace", "0"]);
+    room.ok(&["store", "gc", "--grace-minutes", "0"]);
     assert_eq!(predicted(&room, "gpt2"), answer);
     room.ok(&["model", "export", "gpt2", &room.path("after")]);
 }
@@ -227,23 +227,30 @@ fn the_same_model_in_other_files() {
     // Over HTTP the same, a single file of weights with everything else named.
     let server = room.up(&["--device", "cpu"]);
     import(&room, &plain, "server", &[]);
-    room.ok(&["tokenizer", "list"]);
+    let out = room.path("out");
+    room.ok(&["model", "export", "server", &out]);
+    let json = Path::new(&out).join("tokenizer.json");
+    room.ok(&["tokenizer", "import", "pairs", json.to_str().unwrap()]);
     let file = plain.path.join("model.safetensors");
     let config = config().to_string();
-    let report = room.json(&[
-        "model",
-        "import",
-        file.to_str().unwrap(),
-        "--name",
-        "file",
+    let alone = ["model", "import", file.to_str().unwrap(), "--name", "alone"];
+    let said = room.fails(2, &alone);
+    assert!(
+        said.contains("config.json") && said.contains("--recipe"),
+        "{said}"
+    );
+    let mut args = alone.to_vec();
+    args.extend([
         "--recipe",
         "tenon/gpt",
         "--recipe-config",
         &config,
         "--tokenizer",
-        "nobody",
+        "pairs",
     ]);
-    drop(report);
+    let report = room.json(&args)["report"].clone();
+    assert_eq!(report["stored_as_is"], true, "{report}");
+    assert_eq!(report["version"]["manifest"]["vocabulary"], TOKENS);
     drop(server);
 }
 
