@@ -89,7 +89,10 @@ fn config(
 ) -> Map<String, Value> {
     if let Value::Object(own) = &manifest.recipe_config {
         for (field, value) in own {
-            base.insert(field.clone(), value.clone());
+            // A setting that nobody has made: other readers have defaults of their own for it.
+            if !value.is_null() || base.contains_key(field) {
+                base.insert(field.clone(), value.clone());
+            }
         }
     }
     if let Some(name) = stored.and_then(Dtype::torch_name) {
