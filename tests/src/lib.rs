@@ -4,6 +4,8 @@
 //! beside them in the target folder; `cargo xtask test` builds it first.
 #![allow(clippy::unwrap_used, clippy::new_without_default, missing_docs)]
 
+pub mod models;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,11 @@ use std::{
     process::Command,
 };
 
-use tenon_tests::{Room, ready_to_train, train};
+use tenon_tests::{
+    Room, component,
+    models::{Folder, Tensor, gpt2, prefixed, pytorch, safetensors},
+    ready_to_train, train,
+};
 
 /// A small disk in memory, unmounted at the end.
 struct Disk(PathBuf);
@@ -122,4 +126,37 @@ fn a_training_whose_disk_fills_up() {
     assert!(!room.json(&["model", "list"]).to_string().contains("poet"));
     room.ok(&train(&["--steps", "20", "--register", "poet"]));
     assert!(room.json(&["model", "list"]).to_string().contains("poet"));
+}
+
+#[test]
+fn a_model_that_does_not_fit() {
+    let room = Room::new();
+    let Some(disk) = Disk::mount(&room.data(), 192) else {
+        return;
+    };
+    room.ok(&["plugin", "install", &component("recipe-gpt")]);
+    // Names that are not the recipe's: the weights are written a second time under others.
+    let mut tensors = prefixed("transformer.", &gpt2());
+    tensors.push(Tensor::f32("ballast.weight", &[9, 1 << 20]));
+    let folder = Folder::gpt2(room.path("large"));
+    folder.put("model.safetensors", safetensors(&tensors, pytorch()));
+    let import = ["model", "import", folder.text(), "--name", "large"];
+    // Not even the upload: refused before a byte is sent.
+    let ballast = fill(&disk, 30 << 20);
+    let said = room.fails(1, &import);
+    assert!(said.contains("full") || said.contains("space"), "{said}");
+    assert!(said.contains("free space"), "the remedy: {said}");
+    let left = |room: &Room| {
+        let files = fs::read_dir(room.data().join("tmp")).unwrap().count();
+        let models = room.json(&["model", "list"]);
+        assert_eq!(models["models"], serde_json::json!([]));
+        files
+    };
+    assert_eq!(left(&room), 0);
+    fs::remove_file(&ballast).unwrap();
+    room.ok(&import);
+    assert_eq!(
+        room.json(&["store", "verify"])["damage"],
+        serde_json::json!([])
+    );
 }

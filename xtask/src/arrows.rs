@@ -8,7 +8,7 @@ use crate::env;
 
 /// Host crates from the ground up; a crate may depend on crates of lower layers only.
 const LAYERS: &[&[&str]] = &[
-    &["tensor"],
+    &["tensor", "hub"],
     &["plugin", "store"],
     &["data", "track", "registry"],
     &["model"],

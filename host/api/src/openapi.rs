@@ -23,6 +23,7 @@ const PATH: &str = "/api/v1/openapi.json";
     components(schemas(
         crate::types::ImportAnswer,
         crate::types::TransformAnswer,
+        crate::types::ImportReport,
     )),
     tags(
         (name = "system", description = "The process, its devices, its data folder"),

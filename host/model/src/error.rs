@@ -1,6 +1,7 @@
 //! What can go wrong with a model.
 
 use tenon_data::DataError;
+use tenon_hub::HubError;
 use tenon_plugin::PluginError;
 use tenon_registry::RegistryError;
 use tenon_store::StoreError;
@@ -31,6 +32,9 @@ pub enum ModelError {
     /// The recipe is not installed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A pre-trained model could not be read, does not fit, or could not be downloaded.
+    #[error(transparent)]
+    Hub(Box<HubError>),
     /// The recipe's outputs are not what its signature promises.
     #[error("recipe `{plugin}`: {message}")]
     Contract {
@@ -45,4 +49,16 @@ pub enum ModelError {
     /// A request that cannot be served by this model.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl ModelError {
+    /// Whether this is the answer to a request to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Data(error) => matches!(error, DataError::Cancelled),
+            Self::Hub(error) => matches!(**error, HubError::Cancelled),
+            _ => false,
+        }
+    }
 }

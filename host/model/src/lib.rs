@@ -5,6 +5,8 @@
 //! | [`platform`] | a data folder, opened: store, tracker, registry, datasets, device |
 //! | [`model`] | opening, building, forward |
 //! | [`bundle`] | from a registered model's manifest |
+//! | [`import`] | a pre-trained model of others becomes a registered model |
+//! | [`export`] | a registered model as the files that others read |
 //! | [`score`](crate::Model::score) | likelihoods of rows |
 //! | [`predict`](crate::Model::predict) | a recipe's outputs |
 //! | [`echo`](crate::Model::score_prompt) | likelihoods of a prompt's tokens |
@@ -14,7 +16,9 @@
 pub mod bundle;
 mod echo;
 mod error;
+pub mod export;
 pub mod generate;
+pub mod import;
 pub mod model;
 pub mod platform;
 mod predict;

@@ -196,3 +196,29 @@ fn an_unfinished_blob_leaves_nothing() {
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
     assert!(store.blobs().list().unwrap().is_empty());
 }
+
+#[test]
+fn a_large_blob_has_the_digests_of_all_its_bytes() {
+    let (folder, store) = store();
+    let blobs = store.blobs();
+    // More than what is hashed here and than what is flushed at a time, and no round number.
+    let bytes: Vec<u8> = (0..70_000_003_u32).map(|i| (i >> 3) as u8).collect();
+    let mut writer = blobs.writer().unwrap();
+    for part in bytes.chunks(1_000_001) {
+        writer.write_all(part).unwrap();
+    }
+    assert_eq!(writer.size(), bytes.len() as u64);
+    let sealed = writer.seal().unwrap();
+    assert_eq!(sealed.digest(), Digest::of(&bytes));
+    assert_eq!(sealed.size(), bytes.len() as u64);
+    assert_eq!(fs::read(sealed.path()).unwrap(), bytes);
+    let (digest, sha256) = (sealed.digest(), sealed.sha256().to_owned());
+    // Not there before it is finished, and nowhere when it never is.
+    assert!(!blobs.contains(&digest).unwrap());
+    drop(sealed);
+    assert_eq!(files(&blobs), 0);
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(blobs.put(&bytes).unwrap(), digest);
+    assert_eq!(blobs.sha256(&digest).unwrap(), sha256);
+    assert_eq!(blobs.read(&digest).unwrap(), bytes);
+}

@@ -21,7 +21,7 @@ pub use error::TrackError;
 pub use experiment::{DEFAULT_EXPERIMENT, Experiment};
 pub use lineage::{Lineage, LineageEdge, LineageGraph, LineageModel, LineageNode, LineageRun};
 pub use metrics::{Bucket, CHUNK_POINTS, MetricSummary, Point, StepRange};
-pub use model::{ModelManifest, ModelVersion, PluginRef, RegisteredModel};
+pub use model::{ModelManifest, ModelVersion, Origin, PluginRef, RegisteredModel};
 pub use run::{Artifact, NewRun, Progress, Reference, ReferenceKind, Run, RunKind, RunStatus};
 pub use search::{Comparison, ComparisonRow, RunPage, RunQuery, RunSort, SortKey};
 pub use tracker::Tracker;

@@ -18,6 +18,22 @@ pub struct PluginRef {
     pub digest: String,
 }
 
+/// Where an imported model is from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Origin {
+    /// `hub:ORG/NAME`, or the folder or file as its importer calls it.
+    pub source: String,
+    /// The hub's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// The commit on the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The files of weights that were read, each with its `sha256:…`.
+    #[serde(default)]
+    pub weights: BTreeMap<String, String>,
+}
+
 /// Everything that is needed to run a model again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelManifest {
@@ -39,6 +55,13 @@ pub struct ModelManifest {
     /// The model that it was fine-tuned from, as `name@version` or a manifest digest.
     #[serde(default)]
     pub parent: Option<String>,
+    /// Where it was imported from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Other files of the hub's layout that belong to it (`config.json`, `generation_config.json`, …),
+    /// each with its blob: an export writes them again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// How good it was when it was registered.
     #[serde(default, with = "crate::float::map")]
     #[schema(value_type = BTreeMap<String, f64>)]
@@ -46,6 +69,13 @@ pub struct ModelManifest {
 }
 
 impl ModelManifest {
+    /// The blobs that it consists of.
+    pub fn blobs(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.weights)
+            .chain(&self.tokenizer)
+            .chain(self.files.values())
+    }
+
     /// The content address of the manifest: `blake3:` of its JSON form.
     #[must_use]
     pub fn digest(&self) -> String {

@@ -42,6 +42,8 @@ fn child_registers_until_killed() {
             weights: weights.unwrap().to_string(),
             run: Some(id.clone()),
             parent: None,
+            origin: None,
+            files: BTreeMap::new(),
             metrics: BTreeMap::new(),
         };
         let version = tracker

@@ -24,6 +24,8 @@ fn manifest(tracker: &Tracker, weights: &[u8]) -> ModelManifest {
         weights: blobs.put(weights).unwrap().to_string(),
         run: None,
         parent: None,
+        origin: None,
+        files: BTreeMap::new(),
         metrics: BTreeMap::from([("perplexity".to_owned(), f64::INFINITY)]),
     }
 }

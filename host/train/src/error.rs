@@ -169,7 +169,7 @@ impl TrainError {
     pub(crate) fn is_stop(&self) -> bool {
         match self {
             Self::Stopped | Self::Data(DataError::Cancelled) => true,
-            Self::Model(ModelError::Data(DataError::Cancelled)) => true,
+            Self::Model(error) => error.is_cancelled(),
             Self::Step { source, .. } => source.is_stop(),
             _ => false,
         }

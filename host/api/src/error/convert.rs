@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use tenon_data::DataError;
+use tenon_hub::HubError;
 use tenon_model::ModelError;
 use tenon_plugin::{Failure, PluginError};
 use tenon_registry::RegistryError;
@@ -199,6 +200,7 @@ impl From<&ModelError> for ApiError {
             ModelError::Store(error) => error.into(),
             ModelError::Track(error) => error.into(),
             ModelError::Registry(error) => error.into(),
+            ModelError::Hub(error) => (&**error).into(),
             ModelError::Contract { plugin, message } => {
                 let mut failure = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "contract", message);
                 failure.info.plugin = Some(plugin.clone());
@@ -211,6 +213,26 @@ impl From<&ModelError> for ApiError {
             ),
             ModelError::Invalid(message) => Self::invalid(message),
         }
+    }
+}
+
+impl From<&HubError> for ApiError {
+    fn from(error: &HubError) -> Self {
+        let (status, kind) = match error {
+            HubError::File { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad-file"),
+            HubError::NotAModel { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no-model"),
+            HubError::Fit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "does-not-fit"),
+            HubError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
+            HubError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            HubError::Denied { .. } => (StatusCode::FORBIDDEN, "hub-denied"),
+            HubError::Hub { .. } | HubError::Checksum { .. } => (StatusCode::BAD_GATEWAY, "hub"),
+            HubError::Cancelled => (StatusCode::CONFLICT, "conflict"),
+            HubError::Sink(_) if error.is_disk_full() => {
+                return Self::disk_full(error.to_string());
+            }
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        with_own_hint(status, kind, &error.to_string())
     }
 }
 

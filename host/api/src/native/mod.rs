@@ -7,6 +7,9 @@ mod events;
 mod experiments;
 mod jobs;
 mod lineage;
+mod model_files;
+mod model_import;
+mod model_upload;
 mod models;
 mod plugins;
 mod runs;
@@ -30,6 +33,8 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
         .merge(runs::routes())
         .merge(experiments::routes())
         .merge(models::routes())
+        .merge(model_import::routes())
+        .merge(model_files::routes())
         .merge(lineage::routes())
         .merge(deployments::routes())
 }

@@ -21,7 +21,10 @@ pub use dataset::{
 };
 pub use deployment::DeploymentList;
 pub use error::{ErrorBody, ErrorInfo};
-pub use model::{AliasRequest, ModelDetail, ModelList, ModelVersions, RegisterRequest};
+pub use model::{
+    AliasRequest, ModelDetail, ModelFile, ModelFiles, ModelImportForm, ModelList, ModelVersions,
+    RegisterRequest,
+};
 pub use plugin::{
     InstallQuery, ListPluginsQuery, PluginCheck, PluginDescription, PluginDetail, PluginList,
     RemoveQuery, WorldCheck,
@@ -45,6 +48,7 @@ pub use tenon_data::{
     ColumnKind, ColumnSpec, DatasetSummary, DatasetVersion, Format, OnBadRow, Schema,
     TokenizerKind, TokenizerRecord,
 };
+pub use tenon_model::import::ImportReport;
 pub use tenon_registry::InstalledPlugin;
 pub use tenon_serve::{
     Counters, Deployment, DeploymentSpec, DeploymentState, GenerationSpec, Latency, ProcessorSpec,

@@ -24,7 +24,9 @@ pub use deployments::{
     Deploy, Deployments, DeploymentsCommand, Predict, RemoveDeployment, ShowDeployment,
 };
 pub use evaluate::Evaluate;
-pub use model::{AliasModel, ExportModel, Model, ModelCommand, RegisterModel, ShowModel};
+pub use model::{
+    AliasModel, ExportModel, ImportModel, Model, ModelCommand, RegisterModel, ShowModel,
+};
 pub use plugin::{
     CheckPlugin, InstallPlugins, ListPlugins, Plugin, PluginCommand, RemovePlugin, ShowPlugin,
 };

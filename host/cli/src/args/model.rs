@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// Register, name and export models.
+use super::Json;
+
+/// Import, register, name and export models.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
+  $ tenon model import hub:openai-community/gpt2 --name gpt2
   $ tenon model register poet RUN
   $ tenon model alias poet production 2
   $ tenon model show poet@production
-  $ tenon model export poet@2 --output poet.safetensors")]
+  $ tenon model export poet@2 poet-2")]
 pub struct Model {
     /// What to do.
     #[command(subcommand)]
@@ -28,6 +31,7 @@ Examples:
   $ tenon model list --json | jq -r '.models[].name'")]
     List,
     Show(ShowModel),
+    Import(ImportModel),
     Register(RegisterModel),
     Alias(AliasModel),
     Export(ExportModel),
@@ -80,18 +84,65 @@ pub struct AliasModel {
     pub remove: bool,
 }
 
-/// Write a model's weights to a safetensors file.
+/// Import a pre-trained model as a new version of a model.
+///
+/// SOURCE is a folder as the hub's libraries write it (config.json, safetensors or PyTorch weights in one
+/// file or several with an index, a tokenizer), a single file of weights, or hub:ORG/NAME, which the
+/// server downloads: from HF_ENDPOINT, with the token HF_TOKEN. Of a pickle nothing is executed.
+///
+/// The recipe is the installed one that is for the architecture that config.json names.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
+  $ tenon model import ./gpt2 --name gpt2
+  $ tenon model import hub:openai-community/gpt2 --name gpt2 --revision main
+  $ tenon model import ./bert --name classifier --allow-missing
+  $ tenon model import weights.pt --name mine --recipe tenon/gpt --recipe-config @config.json --tokenizer mine")]
+pub struct ImportModel {
+    /// A folder, a file of weights, or hub:ORG/NAME.
+    pub source: String,
+    /// The model; it is created when it does not exist.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// The recipe, where it is not the one for the model's architecture.
+    #[arg(long, value_name = "PLUGIN")]
+    pub recipe: Option<String>,
+    /// Merged over the model's configuration: JSON, @FILE or - for standard input.
+    #[arg(long, value_name = "JSON")]
+    pub recipe_config: Option<Json>,
+    /// Branch, tag or commit on the hub [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// A stored tokenizer instead of the model's own, NAME or NAME@VERSION.
+    #[arg(long, value_name = "TOKENIZER")]
+    pub tokenizer: Option<String>,
+    /// Initialise parameters that the weights lack (a new head, to be trained), instead of failing.
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// What is special about this version.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+}
+
+/// Write a model to a folder in the layout of the hub, or its weights alone to a file.
+///
+/// The folder has config.json, model.safetensors, the tokenizer and what the model was imported with:
+/// `from_pretrained` of the transformers library loads it where it knows the architecture.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  $ tenon model export poet@2 poet-2
   $ tenon model export poet@2 --output poet.safetensors")]
 pub struct ExportModel {
     /// NAME, NAME@VERSION or NAME@ALIAS.
     pub model: String,
-    /// The file to write; it must not exist.
+    /// The folder to write; it must not exist.
+    #[arg(required_unless_present = "output", conflicts_with = "output")]
+    pub folder: Option<PathBuf>,
+    /// Write the weights alone to this safetensors file; it must not exist.
     #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Replace the file if it exists.
+    pub output: Option<PathBuf>,
+    /// Replace what exists.
     #[arg(long)]
     pub force: bool,
 }

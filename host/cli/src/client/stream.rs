@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Bytes that are handed over at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
 /// Chunks that wait at most.
 const AHEAD: usize = 4;
 

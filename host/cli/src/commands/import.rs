@@ -56,7 +56,7 @@ pub fn import(context: &Context, args: &Import) -> Result<()> {
         };
     }
     let client = context.client()?;
-    let run = send(&client, &args.name, upload, bytes)?;
+    let run = send(&client, &["datasets", &args.name, "import"], upload, bytes)?;
     follow::to_the_end(
         context,
         &client,
@@ -83,9 +83,9 @@ fn files(args: &Import) -> impl Iterator<Item = (&str, &Path)> {
 }
 
 /// Sends the files and says how far that is.
-fn send(client: &Client, name: &str, upload: Multipart, bytes: Option<u64>) -> Result<Run> {
+pub fn send(client: &Client, route: &[&str], upload: Multipart, bytes: Option<u64>) -> Result<Run> {
     let sent = upload.sent();
-    let request = Request::post(&["datasets", name, "import"]).body(upload.finish());
+    let request = Request::post(route).body(upload.finish());
     thread::scope(|scope| {
         let (done, wait) = mpsc::channel::<()>();
         scope.spawn(move || {

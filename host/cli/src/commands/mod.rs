@@ -7,6 +7,8 @@ mod follow;
 mod import;
 mod input;
 mod model;
+mod model_export;
+mod model_import;
 mod plugin;
 mod reference;
 mod runs;

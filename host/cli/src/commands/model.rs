@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use tenon_api::types::{ModelDetail, ModelList, ModelVersions, RegisterRequest};
-use tenon_track::{ModelVersion, RegisteredModel};
+use tenon_track::{ModelVersion, Origin, RegisteredModel};
 
-use super::{Context, save};
-use crate::args::{AliasModel, ExportModel, ModelCommand, RegisterModel, ShowModel};
+use super::{Context, model_export, model_import};
+use crate::args::{AliasModel, ModelCommand, RegisterModel, ShowModel};
 use crate::client::Request;
 use crate::failure::Result;
 use crate::output::{Page, Table, text};
@@ -17,7 +17,8 @@ pub fn run(context: &Context, command: ModelCommand) -> Result<()> {
         ModelCommand::Show(args) => show(context, &args),
         ModelCommand::Register(args) => register(context, args),
         ModelCommand::Alias(args) => alias(context, &args),
-        ModelCommand::Export(args) => export(context, &args),
+        ModelCommand::Import(args) => model_import::import(context, &args),
+        ModelCommand::Export(args) => model_export::export(context, &args),
     }
 }
 
@@ -37,7 +38,7 @@ fn list(context: &Context) -> Result<()> {
         }
         page.table(
             &table,
-            "no models; register one with `tenon model register NAME RUN`",
+            "no models; register one with `tenon model register NAME RUN`, or import one",
         );
     })
 }
@@ -114,6 +115,10 @@ fn describe(version: &ModelVersion, page: &mut Page) {
         ),
         ("digest", version.digest.clone()),
         ("run", manifest.run.clone().unwrap_or_default()),
+        (
+            "imported from",
+            manifest.origin.as_ref().map(origin).unwrap_or_default(),
+        ),
         ("parent", manifest.parent.clone().unwrap_or_default()),
         (
             "recipe",
@@ -135,6 +140,17 @@ fn describe(version: &ModelVersion, page: &mut Page) {
         }
         page.table(&table, "");
     }
+}
+
+fn origin(origin: &Origin) -> String {
+    let mut text = origin.source.clone();
+    if let Some(revision) = &origin.revision {
+        text.push_str(&format!(" at {revision}"));
+    }
+    if let Some(hub) = &origin.hub {
+        text.push_str(&format!(" ({hub})"));
+    }
+    text
 }
 
 fn register(context: &Context, args: RegisterModel) -> Result<()> {
@@ -170,12 +186,4 @@ fn alias(context: &Context, args: &AliasModel) -> Result<()> {
             None => format!("{}@{} is no more", args.model, args.alias),
         });
     })
-}
-
-fn export(context: &Context, args: &ExportModel) -> Result<()> {
-    // Before anything is read.
-    save::refuse_existing(&args.output, args.force)?;
-    let client = context.client()?;
-    let reader = client.open(Request::get(&["models", &args.model, "weights"]))?;
-    save::save(context, reader, &args.output, args.force)
 }

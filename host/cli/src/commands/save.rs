@@ -18,17 +18,38 @@ const CHUNK: usize = 1 << 20;
 /// Writes `reader` to `path`, and says so.
 pub fn save(
     context: &Context,
-    mut reader: Box<dyn Read + Send>,
+    reader: Box<dyn Read + Send>,
     path: &Path,
     replace: bool,
 ) -> Result<()> {
     refuse_existing(path, replace)?;
     let unfinished = Unfinished::new(path);
-    let fail = |error: &io::Error| {
-        Failure::failed("io", format!("cannot write {}: {error}", path.display()))
-    };
-    let mut file = File::create(&unfinished.0).map_err(|error| fail(&error))?;
-    let mut meter = Meter::new();
+    let written = write(reader, &unfinished.0, path, &mut Meter::new())?;
+    // Somebody may have made it meanwhile.
+    refuse_existing(path, replace)?;
+    fs::rename(&unfinished.0, path).map_err(|error| cannot_write(path, &error))?;
+    let answer = json!({ "path": path.display().to_string(), "bytes": written });
+    context
+        .output
+        .answer(answer, |_: &serde_json::Value, page| {
+            page.line(format!(
+                "wrote {} ({})",
+                path.display(),
+                text::bytes(written)
+            ));
+        })
+}
+
+/// Writes all of `reader` to a new file and makes it durable; the bytes written. `named` is the file's
+/// name for people.
+pub fn write(
+    mut reader: Box<dyn Read + Send>,
+    to: &Path,
+    named: &Path,
+    meter: &mut Meter,
+) -> Result<u64> {
+    let fail = |error: &io::Error| cannot_write(named, error);
+    let mut file = File::create(to).map_err(|error| fail(&error))?;
     let mut chunk = vec![0; CHUNK];
     let mut written = 0;
     loop {
@@ -55,21 +76,13 @@ pub fn save(
             &format!("writing · {}", text::bytes(written)),
         );
     }
-    drop(meter);
     file.sync_all().map_err(|error| fail(&error))?;
-    // Somebody may have made it meanwhile.
-    refuse_existing(path, replace)?;
-    fs::rename(&unfinished.0, path).map_err(|error| fail(&error))?;
-    let answer = json!({ "path": path.display().to_string(), "bytes": written });
-    context
-        .output
-        .answer(answer, |_: &serde_json::Value, page| {
-            page.line(format!(
-                "wrote {} ({})",
-                path.display(),
-                text::bytes(written)
-            ));
-        })
+    Ok(written)
+}
+
+/// A file or folder that could not be written.
+pub fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed("io", format!("cannot write {}: {error}", path.display()))
 }
 
 /// Refuses a file that is there already.

@@ -168,6 +168,8 @@ impl Place {
             weights: put(&model.params().to_bytes(&BTreeMap::new()).unwrap()),
             run: None,
             parent: None,
+            origin: None,
+            files: BTreeMap::new(),
             metrics: BTreeMap::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! Blobs: large bytes under the BLAKE3 digest of their content.
 
+mod behind;
 mod digest;
 mod reader;
 mod sweep;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use digest::Digest;
 pub use reader::BlobReader;
 pub use sweep::SweepReport;
-pub use writer::BlobWriter;
+pub use writer::{BlobWriter, SealedBlob};
 
 use crate::error::StoreError;
 use crate::json::JsonTable;

@@ -2,16 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
-use sha2::Digest as _;
 use tempfile::NamedTempFile;
 
+use super::behind::{Flusher, Sums};
 use super::{BlobInfo, Blobs, Digest, Stamp, now_ms};
 use crate::error::StoreError;
 use crate::folder::sync_folder;
 
 /// The free space is looked at again after this many bytes.
 const CHECK_EVERY: u64 = 8 << 20;
+/// From this size on, the disk is kept busy while bytes still come.
+const LARGE: u64 = 64 << 20;
 
 /// Collects the bytes of one blob. Nothing is visible before [`BlobWriter::finish`].
 pub struct BlobWriter {
@@ -22,8 +25,8 @@ pub struct BlobWriter {
 struct Hashing {
     file: NamedTempFile,
     blobs: Blobs,
-    blake3: blake3::Hasher,
-    sha256: sha2::Sha256,
+    sums: Sums,
+    flusher: Option<Flusher>,
     size: u64,
     unchecked: u64,
 }
@@ -36,8 +39,8 @@ impl BlobWriter {
         let hashing = Hashing {
             file,
             blobs: blobs.clone(),
-            blake3: blake3::Hasher::new(),
-            sha256: sha2::Sha256::new(),
+            sums: Sums::default(),
+            flusher: None,
             size: 0,
             unchecked: 0,
         };
@@ -60,21 +63,96 @@ impl BlobWriter {
     /// [`StoreError::DiskFull`], [`StoreError::ReadOnly`], what the disk says; nothing is left
     /// behind.
     pub fn finish(self) -> Result<Digest, StoreError> {
+        self.seal()?.finish()
+    }
+
+    /// Ends writing without making the blob durable or visible: to look at it before it is decided
+    /// whether it is kept.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::finish`].
+    pub fn seal(self) -> Result<SealedBlob, StoreError> {
         let Self { blobs, out } = self;
         let hashing = out
             .into_inner()
             .map_err(|e| StoreError::io("write", blobs.tmp(), e.into_error()))?;
-        let digest = Digest::from(hashing.blake3.finalize());
-        let sha256 = hex(&hashing.sha256.finalize());
-        let size = hashing.size;
+        let failed = |error| StoreError::io("write", blobs.tmp(), error);
+        let (digest, sha256) = hashing.sums.finish().map_err(failed)?;
+        Ok(SealedBlob {
+            digest,
+            sha256,
+            size: hashing.size,
+            file: hashing.file,
+            flusher: hashing.flusher,
+            blobs,
+        })
+    }
+}
+
+/// A blob whose bytes are complete, but that is not there yet. Dropping it leaves nothing behind.
+pub struct SealedBlob {
+    blobs: Blobs,
+    file: NamedTempFile,
+    flusher: Option<Flusher>,
+    digest: Digest,
+    sha256: String,
+    size: u64,
+}
+
+impl std::fmt::Debug for SealedBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedBlob")
+            .field("digest", &self.digest)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SealedBlob {
+    /// The address that it will have.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// SHA-256 of its bytes, 64 hexadecimal digits.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Where its bytes are for now. Read only.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Makes the blob durable and returns its address.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::finish`].
+    pub fn finish(self) -> Result<Digest, StoreError> {
+        let Self {
+            blobs,
+            file,
+            flusher,
+            digest,
+            sha256,
+            size,
+        } = self;
         let path = blobs.path(&digest);
         let fail = |action, error| StoreError::io(action, &path, error);
 
-        hashing
-            .file
-            .as_file()
-            .sync_all()
-            .map_err(|e| fail("sync", e))?;
+        if let Some(flusher) = flusher {
+            flusher.finish().map_err(|e| fail("sync", e))?;
+        }
+        file.as_file().sync_all().map_err(|e| fail("sync", e))?;
         let folder = blobs.folder();
         let shard = folder.join(&digest.hex()[..2]);
         if !shard.is_dir() {
@@ -83,10 +161,7 @@ impl BlobWriter {
             sync_folder(blobs.store.root())?;
         }
         let _guard = blobs.shared().removal.read();
-        let file = hashing
-            .file
-            .persist(&path)
-            .map_err(|e| fail("replace", e.error))?;
+        let file = file.persist(&path).map_err(|e| fail("replace", e.error))?;
         sync_folder(&shard)?;
         let info = BlobInfo {
             size,
@@ -126,9 +201,14 @@ impl Write for Hashing {
             room.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))?;
         }
         let count = self.file.write(bytes)?;
-        self.blake3.update(&bytes[..count]);
-        self.sha256.update(&bytes[..count]);
+        self.sums.update(&bytes[..count])?;
         self.size += count as u64;
+        if self.flusher.is_none() && self.size >= LARGE {
+            self.flusher = Some(Flusher::start(self.file.as_file())?);
+        }
+        if let Some(flusher) = &mut self.flusher {
+            flusher.written(count as u64);
+        }
         self.unchecked += count as u64;
         Ok(count)
     }
@@ -136,8 +216,4 @@ impl Write for Hashing {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

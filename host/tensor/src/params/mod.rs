@@ -38,6 +38,31 @@ pub enum OnMissing {
     Init,
     /// The recipe's call fails: for serving, where random weights would be served as if trained.
     Error,
+    /// It is zeros, which take no memory on the processor until something writes them, and what was
+    /// asked for is noted: to find out what a recipe needs ([`Params::needs`]).
+    Note,
+}
+
+/// A parameter or buffer that a recipe has asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Need {
+    /// Whether it is trained.
+    pub kind: ParamKind,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// How it is filled where there are no values for it.
+    pub init: Init,
+    fans: Option<Fans>,
+}
+
+impl Need {
+    /// The initial values of parameter `name`, as [`OnMissing::Init`] makes them from this seed.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `init` needs two dimensions and there are fewer.
+    pub fn values(&self, seed: u64, name: &str) -> Result<Vec<f32>, TensorError> {
+        self.init.values(seed, name, &self.shape, self.fans)
+    }
 }
 
 /// What a weights file had and what the model needs.
@@ -130,6 +155,7 @@ struct State {
     /// Weights that are looked up by ids.
     embeddings: BTreeSet<String>,
     on_missing: OnMissing,
+    needs: BTreeMap<String, Need>,
 }
 
 struct Inner {
@@ -267,6 +293,11 @@ impl Params {
             .sum()
     }
 
+    /// What recipes have asked for and was not there, by name, since [`OnMissing::Note`] was set.
+    pub fn needs(&self) -> BTreeMap<String, Need> {
+        self.0.state.read().needs.clone()
+    }
+
     /// Names that no recipe has asked for: what a loaded file had too much.
     pub fn unclaimed(&self) -> Vec<String> {
         self.0
@@ -360,7 +391,18 @@ impl Params {
                  Check that recipe and configuration are those of the training run"
             )));
         }
-        let values = init.values(self.0.seed, name, shape, fans)?;
+        let values = if state.on_missing == OnMissing::Note {
+            let need = Need {
+                kind,
+                shape: shape.to_vec(),
+                init,
+                fans,
+            };
+            state.needs.insert(name.to_owned(), need);
+            vec![0.0; shape.iter().product()]
+        } else {
+            init.values(self.0.seed, name, shape, fans)?
+        };
         let value = self.value_of(shape, values)?;
         state.entries.insert(
             name.to_owned(),

@@ -61,7 +61,7 @@ impl Tracker {
         tags: BTreeMap<String, String>,
     ) -> Result<ModelVersion, TrackError> {
         check_name("a model", model)?;
-        for blob in std::iter::once(&manifest.weights).chain(&manifest.tokenizer) {
+        for blob in manifest.blobs() {
             self.inner.store.blobs().size(&blob.parse()?)?;
         }
         if let Some(run) = &manifest.run {
@@ -310,8 +310,7 @@ impl Tracker {
                 .for_each(|reference| keep(&reference.digest));
         }
         for version in self.all_versions()? {
-            keep(&version.manifest.weights);
-            version.manifest.tokenizer.iter().for_each(|t| keep(t));
+            version.manifest.blobs().for_each(|blob| keep(blob));
         }
         Ok(live)
     }

@@ -1,6 +1,6 @@
 //! A training, prepared.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -38,6 +38,9 @@ pub(crate) struct Parent {
     pub digest: String,
     /// The blob of its weights.
     pub weights: String,
+    /// The blobs of the files that belong to it beside.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// The seeds of everything random, all derived from the job's.
@@ -201,6 +204,7 @@ fn choose(platform: &Platform, spec: &TrainSpec) -> Result<Chosen> {
     let parent = Parent {
         digest: manifest.digest(),
         weights: manifest.weights.clone(),
+        files: manifest.files.clone(),
         name,
     };
     Ok(Chosen {
@@ -250,6 +254,9 @@ fn new_run(
         inputs.push(reference(ReferenceKind::Model, "parent", &parent.digest));
         // Named here, so that no sweep takes them while the job waits.
         inputs.push(reference(ReferenceKind::Weights, "parent", &parent.weights));
+        for blob in parent.files.values() {
+            inputs.push(reference(ReferenceKind::File, "parent", blob));
+        }
     }
     // The run that made the parent may have been purged.
     let continues = parent

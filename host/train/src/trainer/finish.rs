@@ -122,6 +122,13 @@ fn manifest(job: &Job, plan: &TrainPlan, state: &State, weights: &Digest) -> Mod
         weights: weights.to_string(),
         run: Some(job.id().to_owned()),
         parent: plan.parent.as_ref().map(|parent| parent.digest.clone()),
+        origin: None,
+        // What it was imported with goes on to belong to it.
+        files: plan
+            .parent
+            .as_ref()
+            .map(|parent| parent.files.clone())
+            .unwrap_or_default(),
         metrics,
     }
 }
