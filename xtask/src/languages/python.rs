@@ -18,7 +18,7 @@ pub const TOOLS: &str = "componentize-py==0.25.1";
 const MODULE: &str = "app";
 
 pub fn compile(example: &Example) -> Result<Vec<u8>> {
-    let environment = environment(TOOLS)?;
+    let environment = environment(&[TOOLS])?;
     // A copy: Python writes its caches beside the sources.
     let scratch = example.scratch()?;
     copy(&example.sdk(), &scratch)?;
@@ -45,17 +45,28 @@ pub fn compile(example: &Example) -> Result<Vec<u8>> {
 
 /// A Python that runs tests.
 pub fn interpreter() -> Result<PathBuf> {
-    interpreter_with(TOOLS)
+    interpreter_with(&[TOOLS])
 }
 
-/// A Python in which a package of this version is installed.
-pub fn interpreter_with(requirement: &str) -> Result<PathBuf> {
-    Ok(environment(requirement)?.join("bin/python"))
+/// A Python in which packages of these versions are installed.
+pub fn interpreter_with(requirements: &[&str]) -> Result<PathBuf> {
+    Ok(environment(requirements)?.join("bin/python"))
 }
 
-/// The virtual environment with a package, made unless it is there.
-fn environment(requirement: &str) -> Result<PathBuf> {
-    let folder = cache()?.join(format!("python-{}", requirement.replace("==", "-")));
+/// The virtual environment with packages, made unless it is there.
+fn environment(requirements: &[&str]) -> Result<PathBuf> {
+    let all = requirements.join("\n");
+    let name = match requirements {
+        [one] => one.replace("==", "-"),
+        // Short: scripts begin with the interpreter's path, and systems read 127 bytes of it.
+        several => {
+            let first = several
+                .first()
+                .map_or(String::new(), |one| one.replace("==", "-"));
+            format!("{first}-{}", &blake3::hash(all.as_bytes()).to_hex()[..8])
+        }
+    };
+    let folder = cache()?.join(format!("python-{name}"));
     let done = folder.join("done");
     if done.is_file() {
         return Ok(folder);
@@ -71,13 +82,12 @@ fn environment(requirement: &str) -> Result<PathBuf> {
         apt::ensure(&["python3-venv"]).context("python3 makes no virtual environment")?;
         make()?;
     }
-    env::run(Command::new(folder.join("bin/pip")).args([
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        requirement,
-    ]))?;
-    fs::write(done, requirement)?;
+    env::run(
+        Command::new(folder.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(requirements),
+    )?;
+    fs::write(done, all)?;
     Ok(folder)
 }
 

@@ -34,7 +34,7 @@ pub struct TextOverlap {
 
 impl Evaluator for TextOverlap {
     const NAME: &'static str = "tenon/text-overlap";
-    const SUMMARY: &'static str = "BLEU against references, variety and repetition of texts, and the share copied from training data.";
+    const SUMMARY: &'static str = "BLEU, chrF and ROUGE against references, variety and repetition of texts, and the share copied from training data.";
     const CAPABILITIES: &'static [&'static str] = &["model", "dataset:train"];
     type Config = Config;
 
