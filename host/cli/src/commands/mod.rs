@@ -9,6 +9,7 @@ mod input;
 mod model;
 mod plugin;
 mod reference;
+mod report;
 mod runs;
 mod save;
 mod status;
