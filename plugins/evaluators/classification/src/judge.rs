@@ -14,8 +14,8 @@ use crate::{
     scores::Scores,
 };
 
-/// How much the intervals of the curves' areas may cost: rows times classes times resamples. About
-/// twenty seconds.
+/// How much the intervals of the curves' areas may cost: rows times classes times resamples. Well under a
+/// minute.
 const MOST_WORK: u64 = 4_000_000_000;
 
 /// One number.

@@ -158,6 +158,10 @@ struct Moments {
 
 impl Moments {
     fn new(values: &[f64], weights: &[f64]) -> Self {
+        // Rounding would leave a little variance where there is none.
+        if let Some(mean) = constant(values, weights) {
+            return Self { mean, squares: 0.0 };
+        }
         let rows: f64 = weights.iter().sum();
         let weighted = || values.iter().zip(weights);
         let rough = weighted()
@@ -178,7 +182,7 @@ impl Moments {
 /// Pearson's correlation, from −1 to 1; NaN where either side does not vary.
 fn correlation(one: &[f64], other: &[f64], weights: &[f64]) -> f64 {
     let (first, second) = (Moments::new(one, weights), Moments::new(other, weights));
-    if !varies(one, weights) || !varies(other, weights) {
+    if first.squares == 0.0 || second.squares == 0.0 {
         return f64::NAN;
     }
     let products = one.iter().zip(other).zip(weights);
@@ -188,14 +192,14 @@ fn correlation(one: &[f64], other: &[f64], weights: &[f64]) -> f64 {
     (together / (first.squares.sqrt() * second.squares.sqrt())).clamp(-1.0, 1.0)
 }
 
-/// Whether there are two different values: rounding may leave a little variance where there is none.
-fn varies(values: &[f64], weights: &[f64]) -> bool {
+/// The value, where all that count are one.
+fn constant(values: &[f64], weights: &[f64]) -> Option<f64> {
     let mut there = values
         .iter()
         .zip(weights)
         .filter(|(_, weight)| **weight > 0.0);
-    let first = there.next();
-    first.is_some_and(|(first, _)| there.any(|(value, _)| value != first))
+    let (first, _) = there.next()?;
+    there.all(|(value, _)| value == first).then_some(*first)
 }
 
 /// The rows by rising value; equal values come together.
@@ -291,6 +295,10 @@ mod tests {
     fn what_is_not_defined_has_no_number() {
         let constant = Pairs::new(vec![0.1; 3], vec![0.1, 0.2, 0.3]).measure(&[1.0; 3], false);
         is(&constant, "r2", 0.0);
+        is(&constant, "explained_variance", 0.0);
+        let shifted = Pairs::new(vec![0.1; 20], vec![0.3; 20]).measure(&[1.0; 20], false);
+        is(&shifted, "r2", 0.0);
+        is(&shifted, "explained_variance", 1.0);
         for name in ["pearson", "spearman"] {
             assert!(value(&constant, name).is_nan(), "{name}");
         }
