@@ -179,7 +179,7 @@ fn table_faults(case: &Case, found: &Evaluation) -> Vec<String> {
         let rows = table("confusion_matrix");
         for (name, expected) in matrix.names.iter().zip(&matrix.columns) {
             let column = rows.column(name).map(|column| column.i64s().unwrap());
-            let counts: Option<Vec<i64>> = column.map(|column| column.iter().collect());
+            let counts: Option<Vec<i64>> = column.map(|column| column.into_owned());
             if counts.as_ref() != Some(expected) {
                 faults.push(format!(
                     "confused with {name}: {counts:?}, expected {expected:?}"
@@ -248,8 +248,9 @@ fn compare(evaluator: &str, what: &str, seeds: &[u64]) -> Vec<(String, Json)> {
                 ));
             }
             if seed == seeds[0] {
-                let named =
-                    |plot: tenon_plugin::Plot| (format!("{}: {}", case.name, plot.name), plot.spec);
+                let named = |plot: tenon_plugin::evaluator::Plot| {
+                    (format!("{}: {}", case.name, plot.name), plot.spec)
+                };
                 plots.extend(found.plots.into_iter().map(named));
             }
         }

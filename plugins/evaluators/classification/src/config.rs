@@ -116,6 +116,11 @@ impl Config {
                 "`positive` ({positive:?}) is not among `labels`"
             )));
         }
+        if self.threshold.is_some() && self.predicted.is_some() {
+            return Err(Error::invalid(
+                "`threshold` is for scores, but `predicted` says the classes themselves; leave one of them out",
+            ));
+        }
         if self
             .threshold
             .is_some_and(|threshold| !threshold.is_finite())

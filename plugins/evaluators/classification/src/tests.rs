@@ -274,6 +274,14 @@ fn what_cannot_be_judged_is_told_with_row_and_remedy() {
     };
     let error = refused(r#"{"predicted": "guess", "positive": "1"}"#, three());
     assert!(error.contains("3 classes"), "{error}");
+    let error = refused(
+        r#"{"scores": "p", "threshold": 0.3}"#,
+        [
+            Column::from_i64s("class", [2]),
+            Column::from_f32_lists("p", [[0.0_f32, 1.0, 2.0]]),
+        ],
+    );
+    assert!(error.contains("3 classes"), "{error}");
     assert!(open(logits).finish().is_err());
     let none = [
         Column::from_utf8_options("class", [None::<&str>]),
@@ -283,6 +291,7 @@ fn what_cannot_be_judged_is_told_with_row_and_remedy() {
     assert!(error.contains("none of the 1 rows"), "{error}");
     for (json, part) in [
         (r#"{"predicted": "a", "scores": "b"}"#, "both"),
+        (r#"{"predicted": "a", "threshold": 0.3}"#, "`threshold`"),
         (r#"{"labels": ["a", "b", "a"]}"#, "twice"),
         (r#"{"labels": ["a"]}"#, "one class"),
         (r#"{"labels": ["a", "b"], "positive": "c"}"#, "\"c\""),
