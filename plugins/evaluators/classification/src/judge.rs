@@ -14,9 +14,9 @@ use crate::{
     scores::Scores,
 };
 
-/// How much the intervals of the curves' areas may cost: rows times classes times resamples. Well under a
-/// minute.
-const MOST_WORK: u64 = 4_000_000_000;
+/// How much the intervals of the curves' areas may cost: rows times classes times resamples. About
+/// half a minute.
+const MOST_WORK: u64 = 1_000_000_000;
 
 /// One number.
 pub(crate) struct Measure {
