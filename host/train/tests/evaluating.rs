@@ -260,7 +260,8 @@ fn what_a_model_predicts_is_judged() {
         tokenizer: None,
         dataset: "trees".into(),
         register: Some("forester".into()),
-        ..spec(60)
+        learning_rate: 5e-2,
+        ..spec(300)
     }));
 
     // What the model says, asked without an evaluator between.
