@@ -132,7 +132,8 @@ impl Guide {
             Self::None => None,
             Self::Level(level) => Some(json!({
                 "mark": dashed("rule"),
-                "encoding": {"y": {"datum": level}},
+                "data": {"values": [{"y": level}]},
+                "encoding": {"y": {"field": "y", "type": "quantitative"}},
             })),
             Self::Diagonal(from, to) => Some(json!({
                 "mark": dashed("line"),
@@ -253,6 +254,9 @@ mod tests {
             json!({"x": 0.0, "y": 1.0})
         );
         assert!(plot["layer"][0]["encoding"].get("color").is_none());
+        // A layer without data would show nothing.
+        let plot = scatter(x, y, Guide::Level(0.5), &series);
+        assert_eq!(plot["layer"][0]["data"]["values"], json!([{"y": 0.5}]));
     }
 
     #[test]
