@@ -34,9 +34,6 @@ enum Verb {
     Test {
         /// Only tests whose name contains this.
         filter: Option<String>,
-        /// Every crate's own tests too, beside the end-to-end tests.
-        #[arg(long)]
-        crates: bool,
     },
 }
 
@@ -65,6 +62,6 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Demo(demo) => demo::run(&demo),
-        Verb::Test { filter, crates } => test::all(filter.as_deref(), crates),
+        Verb::Test { filter } => test::all(filter.as_deref()),
     }
 }

@@ -21,7 +21,7 @@ const REFERENCES: [&str; 6] = [
 ];
 
 /// Everything, cheapest first.
-pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {
+pub fn all(filter: Option<&str>) -> Result<()> {
     let guests = env::root().join("plugins/Cargo.toml");
     env::run(env::cargo()?.args(["fmt", "--all", "--check"]))?;
     env::run(
@@ -72,17 +72,16 @@ pub fn all(filter: Option<&str>, crates: bool) -> Result<()> {
     env::run(env::cargo()?.args(binaries))?;
     let mut host = env::cargo()?;
     host.env("TENON_PLUGINS", env::components()?)
-        .env("TENON_PYTHON", languages::interpreter_with(&[CLIENT])?);
-    // Only the crates' own tests ask for it.
-    if crates {
-        host.env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?);
-    }
-    host.args(["test", "--release", "--locked"]);
-    host.args(if crates {
-        ["--workspace", "--no-fail-fast"].as_slice()
-    } else {
-        ["--package", "tenon-tests"].as_slice()
-    });
+        .env("TENON_PYTHON", languages::interpreter_with(&[CLIENT])?)
+        .env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?);
+    // A part of the workspace would resolve other features and build its dependencies again.
+    host.args([
+        "test",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+    ]);
     if let Some(filter) = filter {
         host.args(["--", filter]);
     }

@@ -85,10 +85,10 @@ impl Values {
     }
 }
 
-/// `cargo xtask test --crates` makes a Python with the libraries in it and says where it is.
+/// `cargo xtask test` makes a Python with the libraries in it and says where it is.
 fn python(arguments: &[&str]) -> Command {
     let interpreter = std::env::var_os("TENON_SKLEARN")
-        .unwrap_or_else(|| panic!("TENON_SKLEARN is not set: `cargo xtask test --crates` sets it"));
+        .unwrap_or_else(|| panic!("TENON_SKLEARN is not set: `cargo xtask test` sets it"));
     let mut command = Command::new(PathBuf::from(interpreter));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/evaluators/reference.py");
     command.arg("-B").arg(script).args(arguments);

@@ -60,6 +60,13 @@ impl Tensor {
         self.dtype
     }
 
+    /// Whether the numbers have half the bytes of single precision: sums and exponentials of such are
+    /// computed in single precision.
+    #[inline]
+    pub(crate) fn is_half(&self) -> bool {
+        matches!(self.dtype, DType::F16 | DType::BF16)
+    }
+
     /// Where the tensor lives.
     #[inline]
     pub fn device(&self) -> Device {

@@ -25,6 +25,8 @@ pub enum RunKind {
     Train,
     /// Measures a model.
     Evaluate,
+    /// Searches for the settings of a training.
+    Sweep,
     /// Logged from outside by a client.
     External,
 }
@@ -39,6 +41,7 @@ impl RunKind {
             Self::Tokenize => "tokenize",
             Self::Train => "train",
             Self::Evaluate => "evaluate",
+            Self::Sweep => "sweep",
             Self::External => "external",
         }
     }

@@ -11,6 +11,7 @@
 //! | `prepare` | everything that a specification names is found, checked and pinned by digest |
 //! | `trainer` | the training loop: step, plan, evaluation, checkpoints, the model at the end |
 //! | `evaluate` | evaluators over a dataset |
+//! | `sweep` | many trainings, of which the best is kept |
 
 mod error;
 mod evaluate;
@@ -18,14 +19,21 @@ mod evaluate_spec;
 mod jobs;
 mod prepare;
 mod spec;
+mod sweep;
 mod trainer;
 
 pub use error::{Result, TrainError};
 pub use evaluate_spec::{EvaluateSpec, EvaluatorSpec};
 pub use jobs::{Job, Jobs, LogLine};
-pub use spec::{ScheduleSpec, TrainSpec};
+pub use spec::{EarlyStopping, LoraSpec, ScheduleSpec, TrainSpec};
+pub use sweep::{Choice, Goal, Strategy, SweepSpec};
 
-/// The artifact of an evaluation in which its report is kept.
+/// The artifact of an evaluation or a sweep in which its report is kept.
 pub const REPORT: &str = "report.json";
+/// The artifacts of a training run with its adapters, in PEFT's layout.
+pub const ADAPTER: [&str; 2] = [
+    "adapter/adapter_config.json",
+    "adapter/adapter_model.safetensors",
+];
 /// The artifact of a training run with its weights.
 pub const WEIGHTS: &str = "model.safetensors";

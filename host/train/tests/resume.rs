@@ -35,6 +35,7 @@ fn twenty() -> TrainSpec {
             ..BatchOptions::default()
         },
         accumulate: 2,
+        ema: Some(0.9),
         checkpoint_every: 5,
         log_every: 3,
         ..spec(20)

@@ -15,7 +15,7 @@ use tenon_plugin::{
 };
 use tenon_tensor::optim::{OptimizerConfig, Sgd};
 use tenon_track::{ReferenceKind, RunStatus};
-use tenon_train::{ScheduleSpec, TrainSpec};
+use tenon_train::{EarlyStopping, ScheduleSpec, TrainSpec};
 
 #[test]
 fn a_model_learns_and_everything_that_made_it_is_recorded() {
@@ -251,6 +251,74 @@ fn the_best_weights_are_kept_where_that_is_asked_for() {
         ..spec(1)
     });
     assert!((again.metrics["eval/loss"].last - best).abs() < 1e-6);
+}
+
+#[test]
+fn a_training_without_progress_ends_early() {
+    let place = place();
+    let run = place.finish(TrainSpec {
+        eval_every: Some(2),
+        keep_best: true,
+        learning_rate: 0.3,
+        clip_norm: None,
+        schedule: ScheduleSpec {
+            warmup_steps: 200,
+            ..ScheduleSpec::default()
+        },
+        early_stopping: Some(EarlyStopping {
+            patience: 3,
+            min_delta: 0.0,
+        }),
+        ..spec(2000)
+    });
+    let losses = place.points(&run.id, "eval/loss");
+    let least = losses.iter().map(|point| point.1).fold(f64::MAX, f64::min);
+    let best = losses.iter().position(|point| point.1 == least).unwrap();
+    assert_eq!(losses.len(), best + 1 + 3, "{losses:?}");
+    assert!(losses.last().unwrap().0 < 2000);
+    let lines = place.jobs.log_lines(&run.id, 0);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.message.contains("stopped early")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn averaged_weights_are_what_is_measured_and_kept() {
+    let place = place();
+    let averaged = |decay| TrainSpec {
+        ema: Some(decay),
+        eval_every: Some(10),
+        ..spec(30)
+    };
+    let plain = place.finish(TrainSpec {
+        ema: None,
+        ..averaged(0.0)
+    });
+    // A decay of 0 averages nothing.
+    let none = place.finish(averaged(0.0));
+    assert_eq!(weights(&none), weights(&plain));
+    let slow = place.finish(averaged(0.9));
+    assert_ne!(weights(&slow), weights(&plain));
+    // Averages do not change what is learnt, only what is measured.
+    for metric in ["train/loss", "train/grad_norm"] {
+        let points = |run: &tenon_track::Run| place.points(&run.id, metric);
+        assert_eq!(points(&slow), points(&plain), "{metric}");
+    }
+    let losses = place.points(&slow.id, "eval/loss");
+    assert_ne!(losses, place.points(&plain.id, "eval/loss"));
+    let again = place.finish(TrainSpec {
+        recipe: None,
+        tokenizer: None,
+        recipe_config: json!({}),
+        from: Some(format!("run:{}", slow.id)),
+        learning_rate: 1e-30,
+        ..spec(1)
+    });
+    let (found, expected) = (again.metrics["eval/loss"].last, losses.last().unwrap().1);
+    assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
 }
 
 #[test]

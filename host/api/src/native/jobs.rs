@@ -1,11 +1,11 @@
-//! What is computed: training, evaluation.
+//! What is computed: training, evaluation, search.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use tenon_track::Run;
-use tenon_train::{EvaluateSpec, TrainError, TrainSpec};
+use tenon_train::{EvaluateSpec, SweepSpec, TrainError, TrainSpec};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
         .routes(routes!(train))
         .routes(routes!(evaluate))
+        .routes(routes!(sweep))
 }
 
 /// Trains a model. Everything that can be checked is checked before the answer.
@@ -47,6 +48,20 @@ async fn evaluate(
     JsonBody(spec): JsonBody<EvaluateSpec>,
 ) -> Result<(StatusCode, Json<Run>)> {
     let run = blocking(move || Ok(context.jobs.evaluate(spec)?)).await?;
+    Ok((StatusCode::ACCEPTED, Json(run)))
+}
+
+/// Searches for the settings of a training. The trials are runs whose parent is the sweep's;
+/// `report.json` has their settings and values.
+#[utoipa::path(
+    post, path = "/api/v1/sweeps", tag = "jobs", request_body = SweepSpec,
+    responses((status = 202, body = Run), (status = "default", body = ErrorBody))
+)]
+async fn sweep(
+    State(context): State<Context>,
+    JsonBody(spec): JsonBody<SweepSpec>,
+) -> Result<(StatusCode, Json<Run>)> {
+    let run = blocking(move || Ok(context.jobs.sweep(spec)?)).await?;
     Ok((StatusCode::ACCEPTED, Json(run)))
 }
 

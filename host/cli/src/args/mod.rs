@@ -7,6 +7,7 @@ mod model;
 mod plugin;
 mod runs;
 mod store;
+mod sweep;
 mod tokenizer;
 mod train;
 mod up;
@@ -31,6 +32,7 @@ pub use runs::{
     Compare, DeleteRun, Follow, ListRuns, Resume, Runs, RunsCommand, SaveArtifact, ShowRun, StopRun,
 };
 pub use store::{Gc, Store, StoreCommand};
+pub use sweep::Sweep;
 pub use tokenizer::{
     ImportTokenizer, ShowTokenizer, Tokenizer, TokenizerCommand, TokenizerKind, TrainTokenizer,
 };
@@ -131,6 +133,7 @@ Examples:
     Tokenizer(Tokenizer),
     Train(Box<Train>),
     Evaluate(Box<Evaluate>),
+    Sweep(Sweep),
     Runs(Runs),
     Model(Model),
     Deploy(Deploy),

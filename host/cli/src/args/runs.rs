@@ -47,6 +47,8 @@ pub enum RunKind {
     Train,
     /// Measures a model.
     Evaluate,
+    /// Searches for the settings of a training.
+    Sweep,
     /// Logged by a client.
     External,
 }
@@ -86,6 +88,9 @@ pub struct ListRuns {
     /// Only of this experiment.
     #[arg(long, value_name = "NAME")]
     pub experiment: Option<String>,
+    /// Only those that belong to or continue this run: the trials of a sweep.
+    #[arg(long, value_name = "RUN")]
+    pub parent: Option<String>,
     /// Only with all these words in identifier, name, labels, parameters or inputs.
     #[arg(long, value_name = "WORDS")]
     pub text: Option<String>,

@@ -13,6 +13,10 @@ pub enum Optimizer {
     Adamw,
     /// Stochastic gradient descent.
     Sgd,
+    /// The sign of a mean of gradients.
+    Lion,
+    /// Second moments by rows and columns: nearly no memory.
+    Adafactor,
 }
 
 /// How the learning rate goes on after the warm-up.
@@ -122,12 +126,50 @@ pub struct Train {
     #[arg(long, value_name = "X", help_heading = "Optimisation")]
     pub clip_norm: Option<f64>,
 
+    /// Do not train parameters whose names this regular expression finds; may be given several times.
+    #[arg(long, value_name = "PATTERN", help_heading = "Fine-tuning")]
+    pub freeze: Vec<String>,
+    /// Train low-rank adapters of this rank instead of the weights; needs --from.
+    #[arg(long, value_name = "N", help_heading = "Fine-tuning")]
+    pub lora_rank: Option<u64>,
+    /// The adapters count alpha / rank times [default: 16].
+    #[arg(
+        long,
+        value_name = "X",
+        requires = "lora_rank",
+        help_heading = "Fine-tuning"
+    )]
+    pub lora_alpha: Option<f64>,
+    /// Dropout of what the adapters read [default: 0].
+    #[arg(
+        long,
+        value_name = "X",
+        requires = "lora_rank",
+        help_heading = "Fine-tuning"
+    )]
+    pub lora_dropout: Option<f64>,
+    /// Adapt linear layers whose names this regular expression finds, for example '(q|v)_proj$'; may be
+    /// given several times [default: all].
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        requires = "lora_rank",
+        help_heading = "Fine-tuning"
+    )]
+    pub lora_target: Vec<String>,
+
     /// Steps between two points of the metrics [default: 10].
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub log_every: Option<u64>,
     /// Steps between two evaluations.
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub eval_every: Option<u64>,
+    /// End when this many evaluations have brought no lower loss.
+    #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
+    pub patience: Option<u64>,
+    /// Average the weights with this decay, for example 0.999, and keep the averages.
+    #[arg(long, value_name = "X", help_heading = "Watching and keeping")]
+    pub ema: Option<f64>,
     /// Rows of an evaluation at most.
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub eval_rows: Option<u64>,

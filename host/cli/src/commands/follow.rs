@@ -95,7 +95,7 @@ pub fn follow(
         on_interrupt,
         lines,
         meter: match run.kind {
-            RunKind::Train | RunKind::Evaluate => Meter::eager(),
+            RunKind::Train | RunKind::Evaluate | RunKind::Sweep => Meter::eager(),
             _ => Meter::new(),
         },
         face: Face::default(),
@@ -273,7 +273,7 @@ impl Follower<'_> {
         }
         self.interrupted = true;
         let what = match self.run.kind {
-            RunKind::Train => "stopping: the training writes a checkpoint",
+            RunKind::Train | RunKind::Sweep => "stopping: the training writes a checkpoint",
             _ => "stopping",
         };
         self.meter

@@ -14,6 +14,7 @@ mod runs;
 mod save;
 mod status;
 mod store;
+mod sweep;
 mod tokenizer;
 mod train;
 mod up;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Data(args) => data::run(&context, args.command),
         Command::Tokenizer(args) => tokenizer::run(&context, args.command),
         Command::Train(args) => train::train(&context, &args),
+        Command::Sweep(args) => sweep::sweep(&context, &args),
         Command::Evaluate(args) => evaluate::evaluate(&context, &args),
         Command::Runs(args) => runs::run(&context, args.command),
         Command::Model(args) => model::run(&context, args.command),

@@ -5,7 +5,7 @@ use tenon_api::types::MetricHistory;
 use tenon_track::{Comparison, ComparisonRow, Run, RunKind, RunPage};
 
 use super::input::word;
-use super::{Context, evaluate, follow, save, train};
+use super::{Context, evaluate, follow, save, sweep, train};
 use crate::args::{
     Compare, DeleteRun, Follow, ListRuns, Resume, RunsCommand, SaveArtifact, ShowRun, StopRun,
 };
@@ -47,6 +47,7 @@ fn list(context: &Context, args: &ListRuns) -> Result<()> {
             words(args.status.iter().map(|status| word(*status)).collect()),
         )
         .query_some("experiment", args.experiment.as_ref())
+        .query_some("parent", args.parent.as_ref())
         .query_some("text", args.text.as_ref())
         .query("sort", &args.sort)
         .query_some("ascending", args.ascending.then_some("true"))
@@ -316,6 +317,7 @@ fn follow_run(context: &Context, args: &Follow) -> Result<()> {
 fn render(kind: RunKind) -> fn(&tenon_api::types::EndEvent, &mut Page) {
     match kind {
         RunKind::Evaluate => evaluate::evaluated,
+        RunKind::Sweep => sweep::swept,
         _ => train::trained,
     }
 }
@@ -331,7 +333,7 @@ fn stop(context: &Context, args: &StopRun) -> Result<()> {
             "stopping"
         };
         page.line(format!("{} ({}) is {how}", run.name, run.id));
-        if run.kind == RunKind::Train {
+        if matches!(run.kind, RunKind::Train | RunKind::Sweep) {
             page.line(format!("go on with: tenon runs resume {}", run.id));
         }
     })

@@ -49,6 +49,7 @@ pub fn spec(args: &Train) -> Result<Map<String, Value>> {
         ("eval_every", json!(args.eval_every)),
         ("eval_rows", json!(args.eval_rows)),
         ("checkpoint_every", json!(args.checkpoint_every)),
+        ("ema", json!(args.ema)),
         ("keep_best", json!(args.keep_best.then_some(true))),
         ("register", json!(args.register)),
         ("name", json!(args.name)),
@@ -94,6 +95,25 @@ pub fn spec(args: &Train) -> Result<Map<String, Value>> {
             ("min_ratio", json!(args.min_ratio)),
         ],
     )?;
+    let targets = (!args.lora_target.is_empty()).then_some(&args.lora_target);
+    merge_some(
+        &mut spec,
+        "lora",
+        [
+            ("rank", json!(args.lora_rank)),
+            ("alpha", json!(args.lora_alpha)),
+            ("dropout", json!(args.lora_dropout)),
+            ("targets", json!(targets)),
+        ],
+    )?;
+    merge_some(
+        &mut spec,
+        "early_stopping",
+        [("patience", json!(args.patience))],
+    )?;
+    if !args.freeze.is_empty() {
+        spec.insert("freeze".to_owned(), json!(args.freeze));
+    }
     optimizer(&mut spec, args)?;
     match args.clip_norm {
         Some(0.0) => {

@@ -98,6 +98,46 @@ pub fn sgd(step: &SgdStep, p: &mut [f32], g: &[f32], velocity: Option<&mut [f32]
     }
 }
 
+/// The numbers of a Lion step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LionStep {
+    /// The mean's share in the direction.
+    pub beta1: f32,
+    /// 1 − beta1.
+    pub rest1: f32,
+    /// Decay of the mean.
+    pub beta2: f32,
+    /// 1 − beta2.
+    pub rest2: f32,
+    /// What is left of the parameter after weight decay: 1 − lr·decay.
+    pub keep: f32,
+    /// Learning rate.
+    pub lr: f32,
+    /// What gradients are multiplied by.
+    pub gradient_scale: f32,
+}
+
+/// p = keep·p − lr·sign(β₁m + (1−β₁)g); m = β₂m + (1−β₂)g.
+pub fn lion(step: &LionStep, p: &mut [f32], g: &[f32], m: &mut [f32]) {
+    simd_fn! {
+        fn kernel(s: &LionStep, p: &mut [f32], g: &[f32], m: &mut [f32]) {
+            for ((p, g), m) in p.iter_mut().zip(g).zip(m) {
+                let g = g * s.gradient_scale;
+                let direction = s.beta1.mul_add(*m, s.rest1 * g);
+                // Not `signum`, which is 1 for 0.
+                let sign = f32::from(direction > 0.0) - f32::from(direction < 0.0);
+                *m = s.beta2.mul_add(*m, s.rest2 * g);
+                *p = s.keep.mul_add(*p, -(s.lr * sign));
+            }
+        }
+    }
+    assert!(g.len() == p.len() && m.len() == p.len());
+    let grain = par::grain(p.len(), 2);
+    par::chunks2((p, grain), (m, grain), |i, p, m| {
+        kernel(step, p, &g[i * grain..][..p.len()], m);
+    });
+}
+
 /// Σ x², in double precision: for clipping by the global norm.
 pub fn square_sum(x: &[f32]) -> f64 {
     simd_fn! {

@@ -5,6 +5,7 @@
 mod attention;
 mod cache;
 mod composite;
+mod convolution;
 mod host;
 mod mask;
 mod pass;
@@ -13,8 +14,9 @@ mod sequence;
 
 pub use attention::{AttentionKind, AttentionOptions};
 pub use cache::{SequenceCache, SharedCache, reorder};
+pub use convolution::ConvLayerOptions;
 pub use pass::{Pass, Stage};
-pub use scope::{ConvLayerOptions, LinearOptions, NormKind, Scope, WeightLayout};
+pub use scope::{LinearOptions, NormKind, Scope, WeightLayout};
 pub use sequence::SequenceInfo;
 
 pub use crate::params::Init;

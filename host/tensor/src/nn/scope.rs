@@ -1,12 +1,19 @@
 //! Named parameters and layers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 
 use crate::{
-    ConvOptions, Tape, Tensor, TensorError,
-    params::{Fans, Init, ParamKind, Params},
+    Tape, Tensor, TensorError,
+    params::{Fans, Init, LORA_A, LORA_B, ParamKind, Params},
+    rng,
 };
 
 /// How a linear layer's weight is stored.
@@ -44,31 +51,6 @@ impl Default for LinearOptions {
     }
 }
 
-/// Options of [`Scope::conv`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConvLayerOptions {
-    /// Of the convolution itself.
-    pub conv: ConvOptions,
-    /// Whether there is a `NAME.bias`.
-    pub bias: bool,
-    /// Initial weight.
-    pub weight_init: Init,
-    /// Initial bias.
-    pub bias_init: Init,
-}
-
-impl ConvLayerOptions {
-    /// PyTorch's defaults around a convolution.
-    pub fn new(conv: ConvOptions) -> Self {
-        Self {
-            conv,
-            bias: true,
-            weight_init: Init::Kaiming,
-            bias_init: Init::Kaiming,
-        }
-    }
-}
-
 /// What a normalisation layer divides by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
@@ -85,6 +67,9 @@ struct Shared {
     leaves: Mutex<BTreeMap<String, Tensor>>,
     /// Values of buffers that take effect with [`Scope::commit_buffers`].
     buffers: Mutex<BTreeMap<String, Tensor>>,
+    /// Of the adapters' dropout, and how often it was drawn.
+    key: u64,
+    draws: AtomicU64,
 }
 
 /// Where a recipe finds its parameters: a place in the tree of names. Asking twice for one name
@@ -99,12 +84,20 @@ pub struct Scope {
 impl Scope {
     /// The root of the names. With `tape`, trained parameters are tracked on it.
     pub fn root(params: &Params, tape: Option<&Tape>) -> Self {
+        Self::keyed(params, tape, 0)
+    }
+
+    /// As [`Self::root`]; the random numbers of the layers themselves (the dropout of adapters) follow
+    /// from `key`: give each training pass its own.
+    pub fn keyed(params: &Params, tape: Option<&Tape>, key: u64) -> Self {
         Self {
             shared: Arc::new(Shared {
                 params: params.clone(),
                 tape: tape.cloned(),
                 leaves: Mutex::default(),
                 buffers: Mutex::default(),
+                key,
+                draws: AtomicU64::new(0),
             }),
             prefix: String::new(),
         }
@@ -128,7 +121,7 @@ impl Scope {
         self.shared.tape.is_some()
     }
 
-    fn full(&self, name: &str) -> String {
+    pub(super) fn full(&self, name: &str) -> String {
         match (self.prefix.is_empty(), name.is_empty()) {
             (true, _) => name.to_owned(),
             (_, true) => self.prefix.clone(),
@@ -136,7 +129,7 @@ impl Scope {
         }
     }
 
-    fn obtain(
+    pub(super) fn obtain(
         &self,
         name: &str,
         shape: &[usize],
@@ -240,20 +233,47 @@ impl Scope {
             .bias
             .then(|| here.obtain("bias", &[out], options.bias_init, fans))
             .transpose()?;
-        match options.layout {
+        let y = match options.layout {
             WeightLayout::OutIn => {
                 let weight = here.obtain("weight", &[out, input], options.weight_init, fans)?;
-                x.linear(&weight, bias.as_ref())
+                x.linear(&weight, bias.as_ref())?
             }
             WeightLayout::InOut => {
                 let weight = here.obtain("weight", &[input, out], options.weight_init, fans)?;
                 let y = x.matmul(&weight)?;
                 match bias {
-                    Some(bias) => y.add(&bias),
-                    None => Ok(y),
+                    Some(bias) => y.add(&bias)?,
+                    None => y,
                 }
             }
-        }
+        };
+        here.adapted(x, y, out, options.layout)
+    }
+
+    /// A linear layer's output with what its adapter adds, where it has one.
+    fn adapted(
+        &self,
+        x: &Tensor,
+        y: Tensor,
+        out: usize,
+        layout: WeightLayout,
+    ) -> Result<Tensor, TensorError> {
+        let shared = &self.shared;
+        let Some(lora) = shared.params.layer_lora(&self.prefix, layout) else {
+            return Ok(y);
+        };
+        let input = self.last_dim("linear", "", x)?;
+        let (down, up) = ([lora.rank, input], [out, lora.rank]);
+        let a = self.obtain(LORA_A, &down, Init::Kaiming, Fans::of(&down))?;
+        let b = self.obtain(LORA_B, &up, Init::Zeros, None)?;
+        let x = if self.is_training() && lora.dropout > 0.0 {
+            let draw = shared.draws.fetch_add(1, Ordering::Relaxed);
+            x.dropout(lora.dropout, rng::derive(shared.key, draw))?
+        } else {
+            x.clone()
+        };
+        let change = x.linear(&a, None)?.linear(&b, None)?;
+        y.add(&change.mul_scalar(lora.scale)?)
     }
 
     /// `NAME.weight` [count, dim]. ids int [...] → [..., dim].
@@ -268,9 +288,10 @@ impl Scope {
         dim: usize,
         init: Init,
     ) -> Result<Tensor, TensorError> {
-        self.child(name)
-            .obtain("weight", &[count, dim], init, Fans::of(&[count, dim]))?
-            .embedding(ids)
+        let here = self.child(name);
+        let weight = here.obtain("weight", &[count, dim], init, Fans::of(&[count, dim]))?;
+        self.shared.params.mark_embedding(&here.full("weight"));
+        weight.embedding(ids)
     }
 
     /// Over the last dimension; `NAME.weight` (ones) and, where `bias`, `NAME.bias` (zeros).
@@ -303,117 +324,12 @@ impl Scope {
         }
     }
 
-    /// `NAME.weight` [out, in / groups, kernel...], `NAME.bias`. x [batch, in, length] or
-    /// [batch, in, height, width].
-    ///
-    /// # Errors
-    /// `ShapeMismatch` when the rank of x and the kernel do not fit; as the convolution.
-    pub fn conv(
+    pub(super) fn last_dim(
         &self,
+        layer: &str,
         name: &str,
         x: &Tensor,
-        out: usize,
-        kernel: &[usize],
-        options: &ConvLayerOptions,
-    ) -> Result<Tensor, TensorError> {
-        let shape = x.shape();
-        if !(1..=2).contains(&kernel.len()) || shape.len() != kernel.len() + 2 {
-            return Err(TensorError::ShapeMismatch(format!(
-                "conv `{}`: input {shape:?} with kernel {kernel:?}; a kernel of n dimensions (1 or 2) \
-                 needs an input [batch, channels, and n more]",
-                self.full(name)
-            )));
-        }
-        let groups = options.conv.groups.max(1);
-        if !shape[1].is_multiple_of(groups) {
-            return Err(TensorError::InvalidArgument(format!(
-                "conv `{}`: {} input channels cannot be split into {groups} groups",
-                self.full(name),
-                shape[1]
-            )));
-        }
-        let mut weight_shape = vec![out, shape[1] / groups];
-        weight_shape.extend_from_slice(kernel);
-        let fans = Fans::of(&weight_shape);
-        let here = self.child(name);
-        let weight = here.obtain("weight", &weight_shape, options.weight_init, fans)?;
-        let bias = options
-            .bias
-            .then(|| here.obtain("bias", &[out], options.bias_init, fans))
-            .transpose()?;
-        match kernel.len() {
-            1 => x.conv1d(&weight, bias.as_ref(), &options.conv),
-            _ => x.conv2d(&weight, bias.as_ref(), &options.conv),
-        }
-    }
-
-    /// x [batch, channels, ...]; `NAME.weight`, `.bias`, `.running_mean`, `.running_var`. Batch
-    /// statistics in training (the running ones move towards them by `momentum`), running ones
-    /// otherwise.
-    ///
-    /// # Errors
-    /// `ShapeMismatch` for x of less than two dimensions; `InvalidArgument` in training when there
-    /// is only one value for each channel.
-    pub fn batch_norm(
-        &self,
-        name: &str,
-        x: &Tensor,
-        momentum: f32,
-        eps: f32,
-    ) -> Result<Tensor, TensorError> {
-        let shape = x.shape();
-        if shape.len() < 2 {
-            return Err(TensorError::ShapeMismatch(format!(
-                "batch-norm `{}`: input {shape:?}, but [batch, channels, ...] is needed",
-                self.full(name)
-            )));
-        }
-        let channels = shape[1];
-        let here = self.child(name);
-        let weight = here.obtain("weight", &[channels], Init::Ones, None)?;
-        let bias = here.obtain("bias", &[channels], Init::Zeros, None)?;
-        let running_mean = here.buffer("running_mean", &[channels], Init::Zeros)?;
-        let running_var = here.buffer("running_var", &[channels], Init::Ones)?;
-        let mut column = vec![1_i64; shape.len()];
-        column[1] = channels as i64;
-
-        let (mean, variance) = if self.is_training() {
-            let count = x.numel() / channels.max(1);
-            if count < 2 {
-                return Err(TensorError::InvalidArgument(format!(
-                    "batch-norm `{}`: {count} value for each channel in a training pass; \
-                     at least 2 are needed, so use a larger batch",
-                    self.full(name)
-                )));
-            }
-            let dims: Vec<i32> = (0..shape.len() as i32).filter(|dim| *dim != 1).collect();
-            let mean = x.mean(&dims, true)?;
-            let centred = x.sub(&mean)?;
-            let variance = centred.mul(&centred)?.mean(&dims, true)?;
-            let unbiased = count as f64 / (count - 1) as f64;
-            let moved = |old: &Tensor, new: &Tensor, factor: f64| {
-                let new = new.detach()?.reshape(&[channels as i64])?;
-                let momentum = f64::from(momentum);
-                old.mul_scalar(1.0 - momentum)?
-                    .add(&new.mul_scalar(momentum * factor)?)
-            };
-            here.set_buffer("running_mean", &moved(&running_mean, &mean, 1.0)?)?;
-            here.set_buffer("running_var", &moved(&running_var, &variance, unbiased)?)?;
-            (mean, variance)
-        } else {
-            (
-                running_mean.reshape(&column)?,
-                running_var.reshape(&column)?,
-            )
-        };
-        let scale = variance
-            .add_scalar(f64::from(eps))?
-            .rsqrt()?
-            .mul(&weight.reshape(&column)?)?;
-        x.sub(&mean)?.mul(&scale)?.add(&bias.reshape(&column)?)
-    }
-
-    fn last_dim(&self, layer: &str, name: &str, x: &Tensor) -> Result<usize, TensorError> {
+    ) -> Result<usize, TensorError> {
         x.shape().last().copied().ok_or_else(|| {
             TensorError::ShapeMismatch(format!(
                 "{layer} `{}`: the input is a scalar, but needs at least one dimension",

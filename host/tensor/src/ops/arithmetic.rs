@@ -149,7 +149,7 @@ impl Tensor {
             self.like(out, self.dims())
         } else {
             check_scalar("add_scalar", value, widest(self.dtype()))?;
-            let (x, value) = (self.value(), value as i64);
+            let (x, value) = (self.value(), self.fitting(value as i64));
             let out = on!("add_scalar", |x| B => B::int_add_scalar(x, value.into()))?;
             wrapped(self.like(out, self.dims()))?
         };
@@ -190,9 +190,19 @@ impl Tensor {
         )
     }
 
+    /// The number that does to elements of this type what `value` does, which wrap around: a device takes
+    /// none that the type does not have.
+    fn fitting(&self, value: i64) -> i64 {
+        match self.dtype() {
+            DType::U8 => i64::from(value as u8),
+            DType::I32 => i64::from(value as i32),
+            _ => value,
+        }
+    }
+
     /// x · value of integers. Not recorded.
     pub(super) fn mul_scalar_int(&self, what: &str, value: i64) -> Result<Tensor, TensorError> {
-        let x = self.value();
+        let (x, value) = (self.value(), self.fitting(value));
         let out = on!(what, |x| B => B::int_mul_scalar(x, value.into()))?;
         wrapped(self.like(out, self.dims()))
     }

@@ -52,6 +52,12 @@ impl Tensor {
             ignore_index,
             label_smoothing,
         };
+        if self.is_half() {
+            let wide = self.cast(DType::F32)?;
+            return wide
+                .cross_entropy(targets, ignore_index, label_smoothing, reduction)?
+                .cast(self.dtype());
+        }
         if raw::is_host_f32(self) {
             return host_cross_entropy(self, targets, options, reduction);
         }
@@ -59,7 +65,9 @@ impl Tensor {
         let targets = reshaped(targets, dims(&[rows]))?.cast(DType::I64)?;
         let logs = reshaped(self, flat)?.log_softmax(-1)?;
         let ignored = targets.eq_scalar(ignore_index as f64)?.unsqueeze(-1)?;
-        let index = checked(WHAT, self, &targets, classes)?.unsqueeze(-1)?;
+        // What is ignored is no class.
+        let index = targets.masked_fill(&ignored.squeeze(-1)?, 0.0)?;
+        let index = checked(WHAT, self, &index, classes)?.unsqueeze(-1)?;
         let smoothing = f64::from(label_smoothing);
         let mut losses = logs.gather(1, &index)?.mul_scalar(smoothing - 1.0)?;
         if smoothing > 0.0 {

@@ -2,7 +2,7 @@
 
 use super::common::{host, need_shape, rows_cols, sum_leading, sum_to};
 use crate::{
-    Tensor, TensorError, cpu,
+    DType, Tensor, TensorError, cpu,
     dims::Dims,
     raw,
     raw::F32s,
@@ -22,6 +22,10 @@ impl Tensor {
         eps: f32,
     ) -> Result<Tensor, TensorError> {
         let cols = self.normalised("layer_norm", &[weight, bias])?;
+        if let Some((x, [weight, bias])) = self.widened([weight, bias])? {
+            let y = x.layer_norm(weight.as_ref(), bias.as_ref(), eps)?;
+            return y.cast(self.dtype());
+        }
         let (out, statistics) = if raw::is_host_f32(self) {
             let rows = self.numel() / cols.max(1);
             let (x, w, b) = (raw::f32s(self)?, optional(weight)?, optional(bias)?);
@@ -55,6 +59,9 @@ impl Tensor {
     /// As [`Self::layer_norm`].
     pub fn rms_norm(&self, weight: Option<&Tensor>, eps: f32) -> Result<Tensor, TensorError> {
         let cols = self.normalised("rms_norm", &[weight])?;
+        if let Some((x, [weight])) = self.widened([weight])? {
+            return x.rms_norm(weight.as_ref(), eps)?.cast(self.dtype());
+        }
         let (out, statistics) = if raw::is_host_f32(self) {
             let (x, w) = (raw::f32s(self)?, optional(weight)?);
             let mut rstd = vec![0.0; self.numel() / cols.max(1)];
@@ -85,6 +92,22 @@ impl Tensor {
             });
             Ok(vec![Some(for_x), for_weight.map(vector)])
         })
+    }
+
+    /// The arguments of a normalisation in single precision, where they are of less: a mean square of
+    /// small numbers is none in half precision.
+    fn widened<const N: usize>(
+        &self,
+        extras: [Option<&Tensor>; N],
+    ) -> Result<Option<(Tensor, [Option<Tensor>; N])>, TensorError> {
+        if !self.is_half() {
+            return Ok(None);
+        }
+        let mut wide = [const { None }; N];
+        for (wide, extra) in wide.iter_mut().zip(extras) {
+            *wide = extra.map(|extra| extra.cast(DType::F32)).transpose()?;
+        }
+        Ok(Some((self.cast(DType::F32)?, wide)))
     }
 
     /// Checks the arguments of a normalisation over the last dimension; gives its size.
@@ -141,6 +164,10 @@ impl Tensor {
         }
         if self.numel() == 0 {
             return Ok(self.clone());
+        }
+        if let Some((x, [weight, bias])) = self.widened([weight, bias])? {
+            let y = x.group_norm(groups, weight.as_ref(), bias.as_ref(), eps)?;
+            return y.cast(self.dtype());
         }
         let (_, places) = rows_cols(self.shape(), self.rank() - 2);
         if !raw::is_host_f32(self) {

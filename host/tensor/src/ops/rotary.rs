@@ -47,7 +47,13 @@ impl Tensor {
         }
         if inverse_frequencies.is_tracked() {
             // Their gradient goes through the recorded operations.
-            let (cos, sin) = table(positions, inverse_frequencies, self.dtype())?;
+            if self.is_half() {
+            let wide = self.cast(DType::F32)?;
+            return wide
+                .rotary(positions, inverse_frequencies, style)?
+                .cast(self.dtype());
+        }
+        let (cos, sin) = table(positions, inverse_frequencies, self.dtype())?;
             return turn(self, &cos, &sin, style);
         }
         if half == 0 || self.numel() == 0 {

@@ -3,16 +3,19 @@
 use burn_backend::ops::ActivationOps;
 
 use super::common::{dim_back, dim_last, host_binary, host_unary};
-use crate::{Tensor, TensorError, cpu, raw, tape::record, value::on};
+use crate::{DType, Tensor, TensorError, cpu, raw, tape::record, value::on};
 
 impl Tensor {
-    /// eˣ / Σ eˣ along `dim`.
+    /// eˣ / Σ eˣ along `dim`. Computed in single precision whatever the type.
     ///
     /// # Errors
     /// `InvalidArgument` for a dimension that is not there, or unless the tensor is floating-point.
     pub fn softmax(&self, dim: i32) -> Result<Tensor, TensorError> {
         self.need_float("softmax")?;
         let axis = self.dim("softmax", dim)?;
+        if self.is_half() {
+            return self.cast(DType::F32)?.softmax(dim)?.cast(self.dtype());
+        }
         let out = if self.numel() == 0 {
             self.detach()?
         } else if raw::is_host_f32(self) {
@@ -54,6 +57,10 @@ impl Tensor {
     pub fn log_softmax(&self, dim: i32) -> Result<Tensor, TensorError> {
         self.need_float("log_softmax")?;
         let axis = self.dim("log_softmax", dim)?;
+        if self.is_half() {
+            let wide = self.cast(DType::F32)?;
+            return wide.log_softmax(dim)?.cast(self.dtype());
+        }
         let out = if self.numel() == 0 {
             self.detach()?
         } else if raw::is_host_f32(self) {

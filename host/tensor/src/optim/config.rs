@@ -13,6 +13,12 @@ pub enum OptimizerConfig {
     Adamw(AdamW),
     /// Stochastic gradient descent, as `torch.optim.SGD`.
     Sgd(Sgd),
+    /// The sign of a mean of gradients: half of AdamW's memory (Chen et al. 2023, "Symbolic Discovery
+    /// of Optimization Algorithms").
+    Lion(Lion),
+    /// Second moments by rows and columns, nearly no memory, as `torch.optim.Adafactor` (Shazeer and
+    /// Stern 2018).
+    Adafactor(Adafactor),
 }
 
 impl Default for OptimizerConfig {
@@ -89,6 +95,63 @@ impl Default for Sgd {
     }
 }
 
+/// Settings of Lion; the defaults are the paper's. Its learning rate is three to ten times smaller
+/// than AdamW's, its decay as much larger.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lion {
+    /// The mean's share in the direction of a step.
+    pub beta1: f64,
+    /// Decay of the mean of the gradients.
+    pub beta2: f64,
+    /// Decoupled, as in [`AdamW`].
+    pub weight_decay: f64,
+    /// As in [`AdamW`].
+    pub decay_only_matrices: bool,
+}
+
+impl Default for Lion {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.99,
+            weight_decay: 0.01,
+            decay_only_matrices: true,
+        }
+    }
+}
+
+/// Settings of Adafactor; the defaults are PyTorch's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adafactor {
+    /// In step t the second moments keep 1 − t^`beta2_decay`.
+    pub beta2_decay: f64,
+    /// The least second moment is this squared.
+    pub eps1: f64,
+    /// The least size of a parameter, by which its learning rate is scaled.
+    pub eps2: f64,
+    /// The root mean square that an update may have.
+    pub clip: f64,
+    /// Decoupled, as in [`AdamW`].
+    pub weight_decay: f64,
+    /// As in [`AdamW`].
+    pub decay_only_matrices: bool,
+}
+
+impl Default for Adafactor {
+    fn default() -> Self {
+        Self {
+            beta2_decay: -0.8,
+            eps1: f64::from(f32::EPSILON),
+            eps2: 1e-3,
+            clip: 1.0,
+            weight_decay: 0.0,
+            decay_only_matrices: true,
+        }
+    }
+}
+
 impl OptimizerConfig {
     /// Refuses settings that no optimiser can work with.
     ///
@@ -121,6 +184,24 @@ impl OptimizerConfig {
                 }
                 Ok(())
             }
+            Self::Lion(config) => {
+                within("beta1", config.beta1, 1.0)?;
+                within("beta2", config.beta2, 1.0)?;
+                within("weight_decay", config.weight_decay, f64::INFINITY)
+            }
+            Self::Adafactor(config) => {
+                within("beta2_decay", -config.beta2_decay, f64::INFINITY)?;
+                within("eps1", config.eps1, f64::INFINITY)?;
+                within("eps2", config.eps2, f64::INFINITY)?;
+                within("weight_decay", config.weight_decay, f64::INFINITY)?;
+                match config.clip > 0.0 {
+                    true => Ok(()),
+                    false => Err(TensorError::InvalidArgument(format!(
+                        "optimizer: clip is {}, but must be above 0",
+                        config.clip
+                    ))),
+                }
+            }
         }
     }
 
@@ -128,6 +209,8 @@ impl OptimizerConfig {
         let (decay, only_matrices) = match self {
             Self::Adamw(config) => (config.weight_decay, config.decay_only_matrices),
             Self::Sgd(config) => (config.weight_decay, config.decay_only_matrices),
+            Self::Lion(config) => (config.weight_decay, config.decay_only_matrices),
+            Self::Adafactor(config) => (config.weight_decay, config.decay_only_matrices),
         };
         match group {
             Some(decay) => decay,

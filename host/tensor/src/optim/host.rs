@@ -1,12 +1,12 @@
 //! Updates in host memory: settings turned into the numbers of the kernels.
 
 use super::{
-    config::{AdamW, Sgd},
+    config::{AdamW, Lion, Sgd},
     optimizer::Update,
 };
 use crate::{
     Tensor, TensorError,
-    cpu::{self, AdamWStep, SgdStep},
+    cpu::{self, AdamWStep, LionStep, SgdStep},
     raw,
 };
 
@@ -75,4 +75,24 @@ pub(super) fn sgd(
         gradient,
         moments.first_mut().map(Vec::as_mut_slice),
     );
+}
+
+pub(super) fn lion(
+    config: &Lion,
+    update: &Update,
+    values: &mut [f32],
+    gradient: &[f32],
+    moments: &mut [Vec<f32>],
+) {
+    let [mean] = moments else { return };
+    let step = LionStep {
+        beta1: config.beta1 as f32,
+        rest1: (1.0 - config.beta1) as f32,
+        beta2: config.beta2 as f32,
+        rest2: (1.0 - config.beta2) as f32,
+        keep: (1.0 - update.lr * update.decay) as f32,
+        lr: update.lr as f32,
+        gradient_scale: update.gradient_scale as f32,
+    };
+    cpu::lion(&step, values, gradient, mean);
 }

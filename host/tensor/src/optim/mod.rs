@@ -1,15 +1,17 @@
-//! Optimisers, learning-rate schedules, clipping and accumulation of gradients.
+//! Optimisers, learning-rate schedules, clipping, accumulation of gradients, averages of weights.
 
 mod accumulate;
 mod config;
 mod device;
+mod ema;
 mod groups;
 mod host;
 mod optimizer;
 mod schedule;
 
 pub use accumulate::{Accumulator, clip_factor, clip_grad_norm, grad_norm};
-pub use config::{AdamW, OptimizerConfig, Sgd};
+pub use config::{Adafactor, AdamW, Lion, OptimizerConfig, Sgd};
+pub use ema::Ema;
 pub use groups::ParameterGroup;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::{Schedule, ScheduleKind};

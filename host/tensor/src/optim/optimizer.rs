@@ -1,4 +1,4 @@
-//! AdamW and SGD.
+//! Optimisers and what they remember.
 
 use std::collections::BTreeMap;
 
@@ -24,13 +24,15 @@ struct Slot {
     /// starts late.
     steps: u64,
     shape: Vec<usize>,
-    /// The moments in the order of [`names`]; in host memory where the parameter is.
+    /// The moments in the order of [`kept`].
     moments: Moments,
 }
 
 enum Moments {
+    /// For updates in one walk over host memory.
     Host(Vec<Vec<f32>>),
-    Device(Vec<Tensor>),
+    /// For updates as chains of operations.
+    Tensors(Vec<Tensor>),
 }
 
 /// An optimiser's memory, to be saved beside the parameters: loading it and going on equals never
@@ -39,7 +41,7 @@ enum Moments {
 pub struct OptimizerState {
     /// Calls of [`Optimizer::step`].
     pub steps: u64,
-    /// `NAME.step` (int64 scalar) and `NAME.exp_avg`, `NAME.exp_avg_sq` or `NAME.momentum_buffer`
+    /// `NAME.step` (int64 scalar) and what the optimiser keeps (`NAME.exp_avg`, `NAME.exp_avg_sq`, …)
     /// for each parameter, sorted.
     pub tensors: Vec<(String, Tensor)>,
 }
@@ -182,10 +184,10 @@ impl Optimizer {
                 format!("{name}.step"),
                 Tensor::from_i64(&[], &[steps], &cpu)?,
             ));
-            for (index, kind) in moment_names(&self.config).iter().enumerate() {
+            for (index, (kind, shape)) in kept(&self.config, &slot.shape).iter().enumerate() {
                 let tensor = match &slot.moments {
-                    Moments::Host(moments) => Tensor::from_f32(&slot.shape, &moments[index], &cpu)?,
-                    Moments::Device(moments) => moments[index].clone(),
+                    Moments::Host(moments) => Tensor::from_f32(shape, &moments[index], &cpu)?,
+                    Moments::Tensors(moments) => moments[index].clone(),
                 };
                 tensors.push((format!("{name}.{kind}"), tensor));
             }
@@ -207,7 +209,6 @@ impl Optimizer {
         params: &Params,
         state: &OptimizerState,
     ) -> Result<(), TensorError> {
-        let kinds = moment_names(&self.config);
         let mut rest: BTreeMap<&str, &Tensor> = state
             .tensors
             .iter()
@@ -227,8 +228,8 @@ impl Optimizer {
             })?;
             let steps = rest.remove(format!("{name}.step").as_str());
             let steps = steps.map_or(Ok(0.0), Tensor::item)?;
-            let mut moments = Vec::with_capacity(kinds.len());
-            for kind in kinds {
+            let mut moments = Vec::new();
+            for (kind, shape) in kept(&self.config, value.shape()) {
                 let key = format!("{name}.{kind}");
                 let tensor = rest.remove(key.as_str()).ok_or_else(|| {
                     TensorError::InvalidArgument(format!(
@@ -236,24 +237,24 @@ impl Optimizer {
                          optimiser or is cut short"
                     ))
                 })?;
-                if tensor.shape() != value.shape() || tensor.dtype() != DType::F32 {
+                if tensor.shape() != shape || tensor.dtype() != DType::F32 {
                     return Err(TensorError::ShapeMismatch(format!(
-                        "optimizer state: `{key}` is {} {:?}, but the parameter is float32 {:?}",
+                        "optimizer state: `{key}` is {} {:?}, but for this parameter it is float32 \
+                         {shape:?}",
                         tensor.dtype(),
                         tensor.shape(),
-                        value.shape()
                     )));
                 }
                 moments.push(tensor.clone());
             }
-            let moments = if value.device().is_cpu() {
+            let moments = if in_host_memory(&self.config, &value) {
                 let values = moments.iter().map(Tensor::to_f32_vec);
                 Moments::Host(values.collect::<Result<_, _>>()?)
             } else {
                 let moved = moments.iter().map(|moment| {
                     Tensor::from_f32(moment.shape(), &moment.to_f32_vec()?, &value.device())
                 });
-                Moments::Device(moved.collect::<Result<_, _>>()?)
+                Moments::Tensors(moved.collect::<Result<_, _>>()?)
             };
             let slot = Slot {
                 steps: steps as u64,
@@ -264,8 +265,8 @@ impl Optimizer {
         }
         if let Some(name) = rest.keys().next() {
             return Err(TensorError::InvalidArgument(format!(
-                "optimizer state: `{name}` is nothing that this optimiser keeps (it keeps {kinds:?}); \
-                 it was saved by another kind"
+                "optimizer state: `{name}` is nothing that this optimiser keeps; it was saved by \
+                 another kind"
             )));
         }
         self.slots = slots;
@@ -276,12 +277,14 @@ impl Optimizer {
 
 impl Slot {
     fn new(config: &OptimizerConfig, value: &Tensor) -> Result<Self, TensorError> {
-        let count = moment_names(config).len();
-        let moments = if value.device().is_cpu() {
-            Moments::Host((0..count).map(|_| vec![0.0; value.numel()]).collect())
+        let kept = kept(config, value.shape());
+        let moments = if in_host_memory(config, value) {
+            let zeros = |shape: &[usize]| vec![0.0; shape.iter().product()];
+            Moments::Host(kept.iter().map(|(_, shape)| zeros(shape)).collect())
         } else {
-            let zeros = |_| Tensor::zeros(value.shape(), DType::F32, &value.device());
-            Moments::Device((0..count).map(zeros).collect::<Result<_, _>>()?)
+            let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &value.device());
+            let zeros = kept.iter().map(|(_, shape)| zeros(shape));
+            Moments::Tensors(zeros.collect::<Result<_, _>>()?)
         };
         Ok(Self {
             steps: 0,
@@ -297,8 +300,8 @@ impl Slot {
         value: &mut Tensor,
         gradient: &Tensor,
     ) -> Result<(), TensorError> {
-        match (&mut self.moments, config) {
-            (Moments::Host(moments), _) => {
+        match &mut self.moments {
+            Moments::Host(moments) => {
                 let gradient = raw::f32s(gradient)?;
                 host::with_values(value, |values| match config {
                     OptimizerConfig::Adamw(config) => {
@@ -307,26 +310,54 @@ impl Slot {
                     OptimizerConfig::Sgd(config) => {
                         host::sgd(config, update, values, &gradient, moments);
                     }
-                })?;
+                    OptimizerConfig::Lion(config) => {
+                        host::lion(config, update, values, &gradient, moments);
+                    }
+                    // Never in host memory.
+                    OptimizerConfig::Adafactor(_) => {}
+                })
             }
-            (Moments::Device(moments), OptimizerConfig::Adamw(config)) => {
+            Moments::Tensors(moments) => {
                 let gradient = &gradient.mul_scalar(update.gradient_scale)?;
-                *value = device::adamw(config, update, value, gradient, moments)?;
-            }
-            (Moments::Device(moments), OptimizerConfig::Sgd(config)) => {
-                let gradient = &gradient.mul_scalar(update.gradient_scale)?;
-                *value = device::sgd(config, update, value, gradient, moments)?;
+                *value = match config {
+                    OptimizerConfig::Adamw(config) => {
+                        device::adamw(config, update, value, gradient, moments)?
+                    }
+                    OptimizerConfig::Sgd(config) => {
+                        device::sgd(config, update, value, gradient, moments)?
+                    }
+                    OptimizerConfig::Lion(config) => {
+                        device::lion(config, update, value, gradient, moments)?
+                    }
+                    OptimizerConfig::Adafactor(config) => {
+                        device::adafactor(config, update, value, gradient, moments)?
+                    }
+                };
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
-/// What is kept for each parameter, in PyTorch's names.
-fn moment_names(config: &OptimizerConfig) -> &'static [&'static str] {
+/// Whether a parameter is updated in one walk over host memory.
+fn in_host_memory(config: &OptimizerConfig, value: &Tensor) -> bool {
+    value.device().is_cpu() && !matches!(config, OptimizerConfig::Adafactor(_))
+}
+
+/// What is kept for a parameter of this shape, in PyTorch's names, and of which shapes.
+fn kept(config: &OptimizerConfig, shape: &[usize]) -> Vec<(&'static str, Vec<usize>)> {
+    let same = |names: &[&'static str]| names.iter().map(|name| (*name, shape.to_vec())).collect();
     match config {
-        OptimizerConfig::Adamw(_) => &["exp_avg", "exp_avg_sq"],
-        OptimizerConfig::Sgd(config) if config.momentum != 0.0 => &["momentum_buffer"],
-        OptimizerConfig::Sgd(_) => &[],
+        OptimizerConfig::Adamw(_) => same(&["exp_avg", "exp_avg_sq"]),
+        OptimizerConfig::Sgd(config) if config.momentum != 0.0 => same(&["momentum_buffer"]),
+        OptimizerConfig::Sgd(_) => Vec::new(),
+        OptimizerConfig::Lion(_) => same(&["exp_avg"]),
+        OptimizerConfig::Adafactor(_) if shape.len() < 2 => same(&["variance"]),
+        OptimizerConfig::Adafactor(_) => {
+            let (mut rows, mut columns) = (shape.to_vec(), shape.to_vec());
+            rows[shape.len() - 1] = 1;
+            columns[shape.len() - 2] = 1;
+            vec![("row_var", rows), ("col_var", columns)]
+        }
     }
 }

@@ -84,6 +84,12 @@ impl Naive {
                 }
                 self.value -= lr * gradient;
             }
+            OptimizerConfig::Lion(c) => {
+                let direction = c.beta1 * self.first + (1.0 - c.beta1) * gradient;
+                self.value -= lr * (direction.signum() + decay * self.value);
+                self.first = c.beta2 * self.first + (1.0 - c.beta2) * gradient;
+            }
+            OptimizerConfig::Adafactor(_) => panic!("it is no function of one number"),
         }
     }
 }
@@ -112,6 +118,10 @@ fn configs() -> Vec<OptimizerConfig> {
             nesterov: true,
             ..sgd
         }),
+        OptimizerConfig::Lion(Lion {
+            weight_decay: 0.2,
+            ..Lion::default()
+        }),
     ]
 }
 
@@ -135,6 +145,8 @@ fn equals_the_formulas_of_pytorch() {
                 _ if shape.len() < 2 => 0.0,
                 OptimizerConfig::Adamw(c) => c.weight_decay,
                 OptimizerConfig::Sgd(c) => c.weight_decay,
+                OptimizerConfig::Lion(c) => c.weight_decay,
+                OptimizerConfig::Adafactor(c) => c.weight_decay,
             };
             let got = numbers(&params, name);
             let gradients: Vec<Vec<f32>> = (0..5)
@@ -162,9 +174,91 @@ fn equals_the_formulas_of_pytorch() {
     }
 }
 
+/// `torch.optim.Adafactor`, in double precision.
+#[test]
+fn adafactor_equals_the_formulas_of_pytorch() {
+    let config = Adafactor {
+        weight_decay: 0.1,
+        ..Adafactor::default()
+    };
+    let params = start();
+    let mut optimizer = Optimizer::new(OptimizerConfig::Adafactor(config)).unwrap();
+    let rates = [0.01, 0.5, 2.0, 0.02];
+    for (step, lr) in rates.into_iter().enumerate() {
+        optimizer
+            .step(&params, &gradients(step as u64), lr, &[])
+            .unwrap();
+    }
+    let rms = |x: &[f64]| (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64).sqrt();
+    for (which, (name, shape)) in SHAPES.iter().enumerate() {
+        let (rows, columns, decay) = match shape {
+            [rows, columns] => (*rows, *columns, 0.1),
+            _ => (1, shape[0], 0.0),
+        };
+        let mut value: Vec<f64> = values(which as u64, rows * columns)
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        let (mut by_row, mut by_column) = (vec![0.0; rows], vec![0.0; columns]);
+        for (step, lr) in rates.into_iter().enumerate() {
+            let gradient = gradients(step as u64)[which].1.to_f32_vec().unwrap();
+            let g = |row: usize, column: usize| f64::from(gradient[row * columns + column]);
+            let steps = (step + 1) as f64;
+            let rest = steps.powf(-0.8);
+            let alpha = rms(&value).max(1e-3) * lr.min(1.0 / steps.sqrt());
+            for (row, kept) in by_row.iter_mut().enumerate() {
+                let mean = (0..columns).map(|c| g(row, c).powi(2)).sum::<f64>() / columns as f64;
+                *kept += rest * (mean - *kept);
+            }
+            for (column, kept) in by_column.iter_mut().enumerate() {
+                let mean = (0..rows).map(|r| g(r, column).powi(2)).sum::<f64>() / rows as f64;
+                *kept += rest * (mean - *kept);
+            }
+            let all = by_row.iter().sum::<f64>() / rows as f64;
+            let update: Vec<f64> = (0..rows * columns)
+                .map(|at| {
+                    let (row, column) = (at / columns, at % columns);
+                    let variance = match shape.len() {
+                        1 => by_column[column],
+                        _ => by_row[row] * by_column[column] / all,
+                    };
+                    g(row, column) / variance.sqrt()
+                })
+                .collect();
+            let shorter = alpha / rms(&update).max(1.0);
+            for (value, update) in value.iter_mut().zip(update) {
+                *value -= lr * decay * *value + shorter * update;
+            }
+        }
+        for (got, expected) in numbers(&params, name).into_iter().zip(value) {
+            let error = (f64::from(got) - expected).abs();
+            assert!(
+                error < 1e-5 * (1.0 + expected.abs()),
+                "{name}: {got}, not {expected}"
+            );
+        }
+    }
+    let state = optimizer.state().unwrap();
+    let shapes: Vec<(&str, &[usize])> = state
+        .tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.shape()))
+        .collect();
+    assert!(
+        shapes.contains(&("l.weight.row_var", &[700, 1])),
+        "{shapes:?}"
+    );
+    assert!(
+        shapes.contains(&("l.weight.col_var", &[1, 5])),
+        "{shapes:?}"
+    );
+    assert!(shapes.contains(&("l.bias.variance", &[5])), "{shapes:?}");
+}
+
 #[test]
 fn a_saved_state_goes_on_bit_for_bit() {
-    for config in configs() {
+    let adafactor = OptimizerConfig::Adafactor(Adafactor::default());
+    for config in configs().into_iter().chain([adafactor]) {
         let (params, other) = (start(), start());
         let mut whole = Optimizer::new(config).unwrap();
         let mut first = Optimizer::new(config).unwrap();

@@ -2,6 +2,7 @@
 
 mod file;
 mod init;
+mod lora;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,8 @@ use regex::Regex;
 pub use file::{SafetensorsFile, save_safetensors, write_safetensors};
 pub(crate) use init::Fans;
 pub use init::Init;
+pub(crate) use lora::{LORA_A, LORA_B};
+pub use lora::{Lora, patterns};
 
 use crate::{DType, Device, Tensor, TensorError, dims::Dims, raw};
 
@@ -123,6 +126,9 @@ struct Entry {
 struct State {
     entries: BTreeMap<String, Entry>,
     frozen: Vec<Regex>,
+    adapted: Option<lora::Adapted>,
+    /// Weights that are looked up by ids.
+    embeddings: BTreeSet<String>,
     on_missing: OnMissing,
 }
 
@@ -310,6 +316,10 @@ impl Params {
             .get(name)
             .is_some_and(|entry| entry.kind == ParamKind::Param)
             && !state.frozen.iter().any(|pattern| pattern.is_match(name))
+            && state
+                .adapted
+                .as_ref()
+                .is_none_or(|adapted| adapted.trains(name))
     }
 
     /// The value that a recipe asks for; made if it does not exist yet.

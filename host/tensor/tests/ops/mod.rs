@@ -10,7 +10,10 @@ pub mod nd;
 mod plain;
 mod simple;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use case::Case;
 use tenon_tensor::{DType, Device};
@@ -57,17 +60,22 @@ pub fn covers_the_contract() {
 }
 
 pub fn values_and_gradients(device: &Device, tolerance: f64) {
-    for case in all() {
-        case.check(device, tolerance);
-    }
+    each(&all(), |case| case.check(device, tolerance));
 }
 
 pub fn half_precision(device: &Device) {
     for dtype in [DType::F16, DType::BF16] {
-        for case in all() {
-            case.check_half(device, dtype);
-        }
+        each(&all(), |case| case.check_half(device, dtype));
     }
+}
+
+/// Checks all cases, so that one run on a device tells everything that is wrong there.
+fn each(cases: &[Case], check: impl Fn(&Case)) {
+    let failed = cases
+        .iter()
+        .filter(|case| catch_unwind(AssertUnwindSafe(|| check(case))).is_err())
+        .count();
+    assert_eq!(failed, 0, "cases failed; each has said why");
 }
 
 pub fn plain(device: &Device) {

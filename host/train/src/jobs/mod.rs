@@ -16,7 +16,9 @@ use queue::{Lane, Queue, Work};
 pub(crate) use record::Record;
 use record::Records;
 
-use crate::{EvaluateSpec, Result, TrainError, TrainSpec, evaluate, prepare, trainer};
+use crate::{
+    EvaluateSpec, Result, SweepSpec, TrainError, TrainSpec, evaluate, prepare, sweep, trainer,
+};
 
 /// The jobs of a data folder. Clones share them. One job at a time computes on the device; imports and
 /// other work that does not need it run beside.
@@ -62,11 +64,44 @@ impl Jobs {
     /// What is wrong with the specification: a setting out of its range, a plugin, dataset, split,
     /// column, tokenizer or model that is not there or does not fit. No run is created then.
     pub fn train(&self, spec: TrainSpec) -> Result<Run> {
+        self.begin(spec, None)
+    }
+
+    /// As [`Jobs::train`]; the run belongs to another.
+    pub(crate) fn train_under(&self, spec: TrainSpec, parent: &str) -> Result<Run> {
+        self.begin(spec, Some(parent))
+    }
+
+    fn begin(&self, spec: TrainSpec, parent: Option<&str>) -> Result<Run> {
         self.inner.queue.admits()?;
-        let (plan, new) = prepare::train(self.platform(), spec)?;
+        let (plan, mut new) = prepare::train(self.platform(), spec)?;
+        new.parent = parent.map(str::to_owned).or(new.parent);
         let run = self.create(new, &Record::Train(Box::new(plan)))?;
         self.enqueue(&run, Lane::Device, Box::new(trainer::run))?;
         self.get(&run.id)
+    }
+
+    /// Searches for the settings of a training: many trainings, each a run of its own under the sweep's.
+    ///
+    /// # Errors
+    /// As [`Jobs::train`], for the first trial that could not begin.
+    pub fn sweep(&self, spec: SweepSpec) -> Result<Run> {
+        self.inner.queue.admits()?;
+        let (plan, new) = sweep::prepare(self.platform(), spec)?;
+        let run = self.create(new, &Record::Sweep(Box::new(plan)))?;
+        self.enqueue(&run, Lane::Host, self.sweeping())?;
+        self.get(&run.id)
+    }
+
+    /// A sweep only waits for its trials, which take their turns on the device.
+    fn sweeping(&self) -> Work {
+        let jobs = self.clone();
+        Box::new(move |job| sweep::run(&jobs, job))
+    }
+
+    /// Whether a job has ended.
+    pub(crate) fn is_over(&self, run: &str) -> bool {
+        !self.inner.queue.has(run)
     }
 
     /// As [`Jobs::train`], for an evaluation.
@@ -82,7 +117,7 @@ impl Jobs {
     }
 
     /// Goes on with a run that was interrupted, stopped or has failed, in the same run: a training from
-    /// its last checkpoint, an evaluation from its beginning.
+    /// its last checkpoint, a sweep with the trials that are left, an evaluation from its beginning.
     ///
     /// # Errors
     /// [`TrainError::Conflict`] for a run that is still going on, has finished, or is of a kind that
@@ -104,10 +139,13 @@ impl Jobs {
                 "it has finished; to go on from its model, start a training `from` it",
             );
         }
-        let work: Work = match self.inner.records.get(&run.id)? {
-            Some(Record::Train(_)) => Box::new(trainer::run),
-            Some(Record::Evaluate(_)) => Box::new(evaluate::run),
-            None => return conflict("only trainings and evaluations can be; start it again"),
+        let (lane, work): (_, Work) = match self.inner.records.get(&run.id)? {
+            Some(Record::Train(_)) => (Lane::Device, Box::new(trainer::run)),
+            Some(Record::Evaluate(_)) => (Lane::Device, Box::new(evaluate::run)),
+            Some(Record::Sweep(_)) => (Lane::Host, self.sweeping()),
+            None => {
+                return conflict("only trainings, evaluations and sweeps can be; start it again");
+            }
         };
         self.platform().tracker.update_run(&run.id, |run| {
             if !run.status.is_ended() {
@@ -121,7 +159,7 @@ impl Jobs {
             (run.ended, run.error) = (None, None);
             Ok(())
         })?;
-        self.enqueue(&run, Lane::Device, work)?;
+        self.enqueue(&run, lane, work)?;
         self.get(&run.id)
     }
 
@@ -230,7 +268,7 @@ impl std::fmt::Debug for Jobs {
 /// How a run of this kind ends when it is asked to.
 fn stopped(kind: RunKind) -> (RunStatus, &'static str) {
     match kind {
-        RunKind::Train => (
+        RunKind::Train | RunKind::Sweep => (
             RunStatus::Interrupted,
             "stopped on request; it goes on from here when it is resumed",
         ),

@@ -10,6 +10,7 @@ use tenon_track::RunStatus;
 use crate::{
     Result, TrainError,
     prepare::{EvaluationPlan, TrainPlan},
+    sweep::SweepPlan,
 };
 
 /// Key: the run. Value: [`Record`].
@@ -23,6 +24,7 @@ const FOLDER: &str = "runs";
 pub(crate) enum Record {
     Train(Box<TrainPlan>),
     Evaluate(Box<EvaluationPlan>),
+    Sweep(Box<SweepPlan>),
 }
 
 /// The records of a store.

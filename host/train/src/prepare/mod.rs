@@ -13,7 +13,7 @@ use tenon_registry::Registry;
 use tenon_track::{PluginRef, Reference, ReferenceKind};
 
 pub(crate) use evaluation::{EvaluationPlan, EvaluatorPlan, evaluation};
-pub(crate) use params::scalars;
+pub(crate) use params::{flat, scalars};
 pub(crate) use recipe::renamed;
 pub(crate) use train::{TrainPlan, train};
 

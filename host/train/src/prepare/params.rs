@@ -9,7 +9,7 @@ use crate::{Result, TrainError};
 
 /// The settings of a specification with flat names: `batch.rows`, `optimizer.beta1`. What is not set is
 /// left out.
-pub(super) fn flat(spec: &impl Serialize) -> Result<BTreeMap<String, Value>> {
+pub(crate) fn flat(spec: &impl Serialize) -> Result<BTreeMap<String, Value>> {
     let value =
         serde_json::to_value(spec).map_err(|error| TrainError::Internal(error.to_string()))?;
     let mut out = BTreeMap::new();

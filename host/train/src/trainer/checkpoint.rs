@@ -1,7 +1,8 @@
 //! Checkpoints on disk: folders that appear at once and whole.
 //!
 //! ```text
-//! runs/ID/step-000000000200/  params.safetensors, optimizer.safetensors, checkpoint.json
+//! runs/ID/step-000000000200/  params.safetensors, optimizer.safetensors, checkpoint.json;
+//!                             ema.safetensors where weights are averaged
 //! runs/ID/best-000000000150.safetensors
 //! ```
 //!
@@ -34,6 +35,7 @@ const FORMAT: u32 = 1;
 
 const PARAMS: &str = "params.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const EMA: &str = "ema.safetensors";
 const DOCUMENT: &str = "checkpoint.json";
 const STEP: &str = "step-";
 const BEST: &str = "best-";
@@ -76,6 +78,17 @@ impl Checkpoint {
     }
 }
 
+impl Checkpoint {
+    /// The averages of the weights; none where the job keeps none.
+    pub fn averages(&self) -> Result<Vec<(String, Tensor)>> {
+        let path = self.folder.join(EMA);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        Ok(SafetensorsFile::open(&path)?.tensors(&Device::cpu())?)
+    }
+}
+
 impl Checkpoints {
     /// The checkpoints in a folder of a store.
     pub fn new(folder: PathBuf, store: &Store) -> Self {
@@ -86,8 +99,8 @@ impl Checkpoints {
     }
 
     /// Refuses when the disk has no room for these: better now than after half of them.
-    fn admit(&self, tensors: &[&[(String, Tensor)]]) -> Result<()> {
-        let tensors = tensors.iter().flat_map(|tensors| tensors.iter());
+    fn admit(&self, files: &[(&str, &Vec<(String, Tensor)>)]) -> Result<()> {
+        let tensors = files.iter().flat_map(|(_, tensors)| tensors.iter());
         let bytes: usize = tensors.map(|(_, tensor)| tensor.byte_len()).sum();
         Ok(self.store.check_space(bytes as u64)?)
     }
@@ -127,17 +140,22 @@ impl Checkpoints {
         let metadata = BTreeMap::new();
         let params = learner.params().entries();
         let optimizer = learner.optimizer().state()?;
-        self.admit(&[&params, &optimizer.tensors])?;
-        save_safetensors(&new.join(PARAMS), &params, &metadata)?;
-        save_safetensors(&new.join(OPTIMIZER), &optimizer.tensors, &metadata)?;
+        let (ema_steps, averages) = learner.averages().unwrap_or_default();
+        let mut parts = vec![(PARAMS, &params), (OPTIMIZER, &optimizer.tensors)];
+        if !averages.is_empty() {
+            parts.push((EMA, &averages));
+        }
+        self.admit(&parts)?;
         let mut files = BTreeMap::new();
-        for file in [PARAMS, OPTIMIZER] {
+        for (file, tensors) in parts {
+            save_safetensors(&new.join(file), tensors, &metadata)?;
             files.insert(file.to_owned(), hash(&new.join(file))?);
         }
         let document = Document {
             format: FORMAT,
             state: State {
                 optimizer_steps: optimizer.steps,
+                ema_steps,
                 ..state.clone()
             },
             files,
@@ -152,7 +170,7 @@ impl Checkpoints {
     /// Keeps the weights of a measurement that was the best so far.
     pub fn save_best(&self, params: &Params, step: u64, recipe: &PluginRef) -> Result<()> {
         let metadata = finish::metadata(recipe);
-        self.admit(&[&params.entries()])?;
+        self.admit(&[(BEST, &params.entries())])?;
         Ok(params.save_safetensors(&self.best_path(step), &metadata)?)
     }
 

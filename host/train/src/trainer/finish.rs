@@ -11,8 +11,8 @@ use tenon_store::Digest;
 use tenon_tensor::params::write_safetensors;
 use tenon_track::{Artifact, ModelManifest, PluginRef, Reference, ReferenceKind};
 
-use super::state::State;
-use crate::{Result, TrainError, WEIGHTS, jobs::Job, prepare::TrainPlan};
+use super::{adapter, state::State};
+use crate::{ADAPTER, Result, TrainError, WEIGHTS, jobs::Job, prepare::TrainPlan};
 
 /// Metadata of the weights' file. Readers of the hub's files ask for the format.
 pub(super) fn metadata(recipe: &PluginRef) -> BTreeMap<String, String> {
@@ -48,6 +48,18 @@ pub(super) fn make(
         );
     }
     let blobs = job.platform().store.blobs();
+    let (adapter, best) = match &plan.spec.lora {
+        Some(lora) => {
+            // The best weights have their adapters beside them: they are merged like the last.
+            if let Some(best) = best {
+                params.load_safetensors(&best)?.require_exact()?;
+            }
+            let files = adapter::files(lora, params)?;
+            params.merge_adapters()?;
+            (Some(files), None)
+        }
+        None => (None, best),
+    };
     let weights = match best {
         Some(path) => blobs.import_file(&path)?,
         None => {
@@ -62,7 +74,13 @@ pub(super) fn make(
         serde_json::to_vec(&manifest).map_err(|error| TrainError::Internal(error.to_string()))?;
     let document = blobs.put(&bytes)?;
     let _lease = blobs.lease(&document);
-    let files = [(MANIFEST, document), (WEIGHTS, weights)];
+    let mut files = vec![(MANIFEST, document), (WEIGHTS, weights)];
+    let mut leases = Vec::new();
+    for (name, bytes) in ADAPTER.into_iter().zip(adapter.into_iter().flatten()) {
+        let digest = blobs.put(&bytes)?;
+        leases.push(blobs.lease(&digest));
+        files.push((name, digest));
+    }
     let files = files
         .into_iter()
         .map(|(path, digest)| {

@@ -5,6 +5,7 @@
 //! the step, so a checkpoint has no generator's state, and a run that was resumed equals one that never
 //! stopped, bit for bit where the device computes so.
 
+mod adapter;
 mod checkpoint;
 mod eval;
 mod finish;
@@ -52,6 +53,10 @@ pub(crate) fn run(job: &Job) -> Result<()> {
     let mut trainer = Trainer::open(job, &plan)?;
     trainer.train()?;
     let best = trainer.best_weights();
+    if best.is_none() {
+        // The model is made of the averages, as it was measured.
+        trainer.learner.exchange()?;
+    }
     finish::make(job, &plan, trainer.learner.model(), &trainer.state, best)?;
     drop(trainer);
     finish::complete(job, &plan)
@@ -100,7 +105,7 @@ impl Trainer<'_> {
     /// What is due between two steps; true when the training has ended.
     fn boundary(&mut self) -> Result<bool> {
         let (step, elapsed) = (self.state.step, self.elapsed());
-        let ended = self.pace.is_over(step, elapsed);
+        let ended = self.pace.is_over(step, elapsed) || self.is_stale();
         if ended && !self.window.is_empty() {
             // The end of the curve, between its points.
             self.window.begin();
@@ -115,6 +120,17 @@ impl Trainer<'_> {
         }
         if ended {
             return Ok(true);
+        }
+        if self.is_stale() {
+            self.job.say(
+                LogLevel::Info,
+                &format!(
+                    "stopped early after step {step}: the last {} evaluations were no better than \
+                     the best",
+                    self.state.stale
+                ),
+            );
+            return self.boundary();
         }
         self.job.check()?;
         let (last, when) = self.saved;
@@ -167,6 +183,16 @@ impl Trainer<'_> {
             return Ok(());
         }
         self.tell("evaluating")?;
+        self.learner.exchange()?;
+        let measured = self.measure(step);
+        // Also when it failed or was stopped: what a checkpoint keeps are the weights themselves.
+        self.learner.exchange()?;
+        measured?;
+        self.tell("")
+    }
+
+    /// [`Self::evaluate`], with the averages in the place of the weights where there are any.
+    fn measure(&mut self, step: u64) -> Result<()> {
         let Some(eval) = &mut self.eval else {
             return Ok(());
         };
@@ -176,6 +202,7 @@ impl Trainer<'_> {
         self.job.log_metrics(step as i64, &scalars(&values))?;
         self.state.evaluated = Some(step);
         let loss = values.get("eval/loss").copied();
+        self.judge(loss);
         let better = match (&self.state.best, loss) {
             (_, None) => false,
             (None, Some(_)) => true,
@@ -193,7 +220,28 @@ impl Trainer<'_> {
             }
         }
         self.state.values = values;
-        self.tell("")
+        Ok(())
+    }
+
+    /// Counts the evaluations without progress.
+    fn judge(&mut self, loss: Option<f64>) {
+        let least = self.plan.spec.early_stopping.map_or(0.0, |e| e.min_delta);
+        let progress = match (self.state.lowest, loss) {
+            (Some(lowest), Some(loss)) => loss < lowest - least,
+            (None, Some(loss)) => loss.is_finite(),
+            (_, None) => false,
+        };
+        if progress {
+            (self.state.lowest, self.state.stale) = (loss, 0);
+        } else {
+            self.state.stale += 1;
+        }
+    }
+
+    /// Whether the job has seen no progress for as long as it was told to wait.
+    fn is_stale(&self) -> bool {
+        let spec = &self.plan.spec.early_stopping;
+        spec.is_some_and(|spec| self.state.stale >= spec.patience)
     }
 
     /// Writes a checkpoint, unless there is one of this step.

@@ -46,8 +46,15 @@ impl<'j> Trainer<'j> {
             }
             (None, None) => {}
         }
+        for pattern in &plan.spec.freeze {
+            params.freeze(pattern)?;
+        }
+        if let Some(lora) = &plan.spec.lora {
+            params.adapt(&lora.into())?;
+        }
         let mut model = open_model(job, plan, params, tokenizer.as_ref())?;
         model.build()?;
+        let trained = trained(job, plan, model.params())?;
         let signature = renamed(model.signature(), &plan.recipe.name, &plan.spec.columns)?;
         let encode =
             |split: &Split, rows| encode(job, &signature, tokenizer.as_deref(), split, rows);
@@ -60,6 +67,7 @@ impl<'j> Trainer<'j> {
         let facts = [
             ("device", json!(device.to_string())),
             ("parameters", json!(model.params().total_elements())),
+            ("trained_parameters", json!(trained)),
             ("train_rows", json!(rows.len())),
             ("train_tokens", json!(rows.tokens())),
         ];
@@ -100,10 +108,15 @@ impl<'j> Trainer<'j> {
             platform.tracker.rewind(job.id(), state.step as i64)?;
         }
         let window = Window::new(&state.window);
+        let params = model.params().clone();
+        let mut learner = Learner::new(model, optimizer, loader, &plan.spec, plan.seeds.passes)?;
+        if let (Some(checkpoint), Some(ema)) = (&checkpoint, learner.ema()) {
+            ema.load(&params, state.ema_steps, &checkpoint.averages()?)?;
+        }
         Ok(Self {
             job,
             plan,
-            learner: Learner::new(model, optimizer, loader, &plan.spec, plan.seeds.passes)?,
+            learner,
             eval,
             checkpoints,
             pace,
@@ -175,6 +188,34 @@ fn encode(
         job.say(LogLevel::Warn, &said);
     }
     Ok(Arc::new(rows))
+}
+
+/// How many numbers are trained. Refuses patterns that choose nothing, and a model of which nothing is
+/// left to train.
+fn trained(job: &Job, plan: &TrainPlan, params: &Params) -> Result<usize> {
+    params.require_matches("`freeze`", &plan.spec.freeze)?;
+    if let Some(lora) = &plan.spec.lora {
+        params.require_matches("`lora.trained`", &lora.trained)?;
+        let layers = params.adapted();
+        if layers.is_empty() {
+            return Err(TrainError::setting(
+                "lora.targets",
+                format!(
+                    "chooses no linear layer of the model; there are the parameters {}",
+                    params.names().join(", ")
+                ),
+            ));
+        }
+        let said = format!("{} linear layers have adapters", layers.len());
+        job.say(LogLevel::Info, &said);
+    }
+    match params.trained_elements() {
+        0 => Err(TrainError::setting(
+            "freeze",
+            "leaves no parameter to be trained",
+        )),
+        trained => Ok(trained),
+    }
 }
 
 /// Refuses rows of which nothing can be learnt: every step would do nothing.

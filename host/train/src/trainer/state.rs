@@ -20,6 +20,9 @@ pub(super) struct State {
     pub rows: u64,
     /// Calls of the optimiser.
     pub optimizer_steps: u64,
+    /// Steps in the averages of the weights.
+    #[serde(default)]
+    pub ema_steps: u64,
     /// The training loss at the last point of its curve.
     pub loss: Option<f64>,
     /// The step after which the model was measured last, and what was found.
@@ -28,6 +31,11 @@ pub(super) struct State {
     pub values: BTreeMap<String, f64>,
     /// The best measurement so far.
     pub best: Option<Best>,
+    /// The lowest evaluation loss that counted as progress, and the evaluations since.
+    #[serde(default)]
+    pub lowest: Option<f64>,
+    #[serde(default)]
+    pub stale: u64,
     /// The sums of the curve's next point.
     pub window: Sums,
 }

@@ -6,7 +6,7 @@ use tenon_plugin::{Losses, recipe::Layout};
 use tenon_tensor::{
     Tape, Tensor,
     nn::{Pass, Scope, Stage},
-    optim::{Accumulator, Optimizer, ParameterGroup, clip_factor, grad_norm},
+    optim::{Accumulator, Ema, Optimizer, ParameterGroup, clip_factor, grad_norm},
     rng,
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Learner {
     groups: Vec<ParameterGroup>,
     loader: Loader,
     accumulator: Accumulator,
+    /// Averages of the weights, where the job keeps them.
+    ema: Option<Ema>,
     batches: usize,
     clip: Option<f64>,
     seed: u64,
@@ -87,6 +89,7 @@ impl Learner {
             groups,
             loader,
             accumulator: Accumulator::new(),
+            ema: spec.ema.map(Ema::new).transpose()?,
             batches: spec.accumulate,
             clip: spec.clip_norm,
             seed,
@@ -104,6 +107,24 @@ impl Learner {
 
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    pub fn ema(&mut self) -> Option<&mut Ema> {
+        self.ema.as_mut()
+    }
+
+    /// The averages and the steps in them.
+    pub fn averages(&self) -> Option<(u64, Vec<(String, Tensor)>)> {
+        let ema = self.ema.as_ref()?;
+        Some((ema.steps(), ema.entries()))
+    }
+
+    /// Exchanges the weights and their averages, where there are any.
+    pub fn exchange(&mut self) -> Result<()> {
+        match &mut self.ema {
+            Some(ema) => Ok(ema.exchange(self.model.params())?),
+            None => Ok(()),
+        }
     }
 
     pub fn position(&self) -> Position {
@@ -148,6 +169,9 @@ impl Learner {
         }
         self.optimizer
             .step_scaled(self.model.params(), &gradients, scale, rate, &self.groups)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.model.params())?;
+        }
         Ok(done)
     }
 
@@ -195,7 +219,11 @@ impl Learner {
     /// this frame.
     fn compute(&mut self, tape: &Tape, batch: &CollatedBatch, key: u64) -> Result<Learnt> {
         let device = *self.model.device();
-        let scope = Scope::root(self.model.params(), Some(tape));
+        let scope = Scope::keyed(
+            self.model.params(),
+            Some(tape),
+            rng::derive_str(key, "layers"),
+        );
         let pass = Pass::new(Stage::Train, batch.infos.clone(), key, &device)?;
         let inputs = tensors(batch, &device)?;
         let recipe = self.model.recipe_mut();

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attention;
+mod lora;
 mod pass;
 mod scope;
 mod serving;

@@ -1,12 +1,21 @@
 //! What a training job is to do.
 
+mod lora;
+mod optimizer;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenon_data::collate::BatchOptions;
-use tenon_tensor::optim::{OptimizerConfig, Schedule, ScheduleKind};
+use tenon_tensor::{
+    optim::{Ema, OptimizerConfig, Schedule, ScheduleKind},
+    params::{Lora, patterns},
+};
 use utoipa::ToSchema;
+
+pub use lora::LoraSpec;
+use optimizer::OptimizerSchema;
 
 use crate::{Result, TrainError};
 
@@ -59,6 +68,11 @@ pub struct TrainSpec {
     pub schedule: ScheduleSpec,
     /// The largest norm of a step's gradient; null: not limited.
     pub clip_norm: Option<f64>,
+    /// Regular expressions: parameters whose names one of them finds are not trained.
+    pub freeze: Vec<String>,
+    /// Trains low-rank adapters instead of the weights. The model of the run has them merged in; the
+    /// adapters themselves are artifacts of the run, in PEFT's layout.
+    pub lora: Option<LoraSpec>,
     /// Of the initial weights, the order of rows, dropout and the recipe's own random numbers.
     pub seed: u64,
     /// Steps between points of the training metrics.
@@ -72,6 +86,11 @@ pub struct TrainSpec {
     pub checkpoint_every: u64,
     /// Whether the model is made of the weights with the lowest evaluation loss instead of the last.
     pub keep_best: bool,
+    /// Ends the job when evaluations bring no progress any more; needs `eval_every`.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Averages the weights with this decay, for example 0.999: evaluations and the model use the
+    /// averages.
+    pub ema: Option<f64>,
     /// Registers the model under this name at the end.
     pub register: Option<String>,
     /// Labels of the run.
@@ -99,16 +118,31 @@ impl Default for TrainSpec {
             learning_rate: 3e-4,
             schedule: ScheduleSpec::default(),
             clip_norm: Some(1.0),
+            freeze: Vec::new(),
+            lora: None,
             seed: 0,
             log_every: 10,
             eval_every: None,
             eval_rows: None,
             checkpoint_every: 200,
             keep_best: false,
+            early_stopping: None,
+            ema: None,
             register: None,
             tags: BTreeMap::new(),
         }
     }
+}
+
+/// When a training ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// So many evaluations without a lower loss end the job.
+    pub patience: u64,
+    /// By how much the loss must be lower to count as progress; 0.
+    #[serde(default)]
+    pub min_delta: f64,
 }
 
 /// How the learning rate goes on: it rises linearly during the warm-up, then follows `kind` to the end
@@ -147,41 +181,6 @@ enum ScheduleKindSchema {
     Linear,
 }
 
-/// For the schema: [`OptimizerConfig`].
-#[derive(ToSchema)]
-#[schema(as = OptimizerConfig)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[derive(Serialize)]
-#[allow(dead_code)]
-enum OptimizerSchema {
-    /// Adam with decoupled weight decay.
-    Adamw {
-        /// Decay of the mean of the gradients; 0.9.
-        beta1: Option<f64>,
-        /// Decay of the mean of the squared gradients; 0.999.
-        beta2: Option<f64>,
-        /// Added to the denominator; 1e-8.
-        eps: Option<f64>,
-        /// Parameters shrink by `lr · weight_decay` in each step; 0.01.
-        weight_decay: Option<f64>,
-        /// Only parameters of two dimensions and more decay; true.
-        decay_only_matrices: Option<bool>,
-    },
-    /// Stochastic gradient descent.
-    Sgd {
-        /// Of the velocity; 0.
-        momentum: Option<f64>,
-        /// How much of a new gradient is left out of the velocity; 0.
-        dampening: Option<f64>,
-        /// Nesterov's look-ahead; false.
-        nesterov: Option<bool>,
-        /// Added to the gradient, times the parameter; 0.
-        weight_decay: Option<f64>,
-        /// Only parameters of two dimensions and more decay; true.
-        decay_only_matrices: Option<bool>,
-    },
-}
-
 impl TrainSpec {
     /// Refuses what cannot be meant, whatever the data folder holds.
     pub(crate) fn check(&self) -> Result<()> {
@@ -210,6 +209,33 @@ impl TrainSpec {
         self.check_limits()?;
         self.check_steps()?;
         self.optimizer.check()?;
+        if let Some(decay) = self.ema {
+            Ema::check(decay)?;
+        }
+        if let Some(early) = self.early_stopping {
+            if early.patience == 0 {
+                return set("early_stopping.patience", "is 0, but must be at least 1");
+            }
+            if !(early.min_delta.is_finite() && early.min_delta >= 0.0) {
+                return set("early_stopping.min_delta", "must be a number of at least 0");
+            }
+            if self.eval_every.is_none() {
+                return set(
+                    "early_stopping",
+                    "needs evaluations to go by: set `eval_every`",
+                );
+            }
+        }
+        patterns("`freeze`", &self.freeze)?;
+        if let Some(lora) = &self.lora {
+            Lora::from(lora).check()?;
+            if self.from.is_none() {
+                return set(
+                    "lora",
+                    "adapts weights that are there already: name a model with `from`",
+                );
+            }
+        }
         self.schedule.over(self.steps.unwrap_or(u64::MAX)).check()?;
         Ok(())
     }
