@@ -16,6 +16,16 @@ const TORCH: [&str; 3] = [
     "safetensors==0.8.0",
 ];
 
+/// What the evaluators' numbers and figures are compared with.
+const REFERENCES: [&str; 6] = [
+    "scikit-learn==1.9.1",
+    "scipy==1.17.1",
+    "numpy==2.4.6",
+    "sacrebleu==2.6.0",
+    "rouge-score==0.1.2",
+    "altair==6.3.0",
+];
+
 /// Everything, cheapest first.
 pub fn all(filter: Option<&str>) -> Result<()> {
     let guests = env::root().join("plugins/Cargo.toml");
@@ -69,7 +79,8 @@ pub fn all(filter: Option<&str>) -> Result<()> {
     let mut host = env::cargo()?;
     host.env("TENON_PLUGINS", env::components()?)
         .env("TENON_PYTHON", languages::interpreter_with(&CLIENT)?)
-        .env("TENON_TORCH", languages::interpreter_with(&TORCH)?);
+        .env("TENON_TORCH", languages::interpreter_with(&TORCH)?)
+        .env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?);
     // A part of the workspace would resolve other features and build its dependencies again.
     host.args([
         "test",

@@ -165,6 +165,8 @@ fn shipped() -> Vec<(&'static str, Kind, Json)> {
             json!({"tones": {"P": "天"}}),
         ),
         ("evaluator-text-overlap", Kind::Evaluator, json!({})),
+        ("evaluator-classification", Kind::Evaluator, json!({})),
+        ("evaluator-regression", Kind::Evaluator, json!({})),
         (
             "processor-couplet",
             Kind::Processor,

@@ -5,6 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{Place, place, spec};
+use tenon_plugin::{Batch, Grants, batch::Column};
 use tenon_track::{ReferenceKind, Run, RunStatus};
 use tenon_train::{EvaluateSpec, EvaluatorSpec, REPORT, TrainSpec};
 
@@ -215,4 +216,135 @@ fn rows_are_limited_and_columns_renamed() {
     // It can be tried again, and fails again.
     place.jobs.resume(&run.id).unwrap();
     assert_eq!(place.jobs.wait(&run.id).unwrap().status, RunStatus::Failed);
+}
+
+/// Points in four dimensions, and the class whose number is that of the greatest of the first three.
+fn points() -> Vec<([f32; 4], usize)> {
+    (0..120_u64)
+        .map(|row| {
+            let at = |axis: u64| {
+                let bits = tenon_tensor::rng::bits_at(31, row * 4 + axis);
+                (bits % 2000) as f32 / 1000.0 - 1.0
+            };
+            let x = [at(0), at(1), at(2), at(3)];
+            let class = (0..3).max_by(|a, b| x[*a].total_cmp(&x[*b])).unwrap();
+            (x, class)
+        })
+        .collect()
+}
+
+#[test]
+fn what_a_model_predicts_is_judged() {
+    const NAMES: [&str; 3] = ["ash", "birch", "cedar"];
+    let place = place();
+    let platform = place.platform();
+    for plugin in [
+        "testing-probe-recipe",
+        "evaluator-classification",
+        "evaluator-regression",
+    ] {
+        support::install(platform, plugin);
+    }
+    let rows: String = points()
+        .iter()
+        .map(|(x, class)| {
+            let mut y = [-0.5; 3];
+            y[*class] = 0.5;
+            format!("{}\n", json!({"x": x, "y": y, "tree": NAMES[*class]}))
+        })
+        .collect();
+    support::import(platform, "trees", &[("train", rows.clone()), ("dev", rows)]);
+    support::finished(place.train(TrainSpec {
+        recipe: Some("testing/probe-recipe".into()),
+        recipe_config: json!({"kind": "linear"}),
+        tokenizer: None,
+        dataset: "trees".into(),
+        register: Some("forester".into()),
+        learning_rate: 5e-2,
+        ..spec(300)
+    }));
+
+    // What the model says, asked without an evaluator between.
+    let (_, manifest) = platform.manifest("forester").unwrap();
+    let mut model = platform.load(&manifest, Grants::default()).unwrap();
+    let points = points();
+    let x = Column::from_f32_lists("x", points.iter().map(|(x, _)| &x[..]));
+    let said = model.predict(&Batch::new(120, vec![x]).unwrap()).unwrap();
+    let said: Vec<Vec<f32>> = (0..120)
+        .map(|row| said.columns[0].f32_list(row).unwrap().into_owned())
+        .collect();
+    let winner = |logits: &[f32]| {
+        (0..3)
+            .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
+            .unwrap()
+    };
+    let right = said
+        .iter()
+        .zip(&points)
+        .filter(|(y, (_, class))| winner(y) == *class)
+        .count();
+    let wrong: f64 = said
+        .iter()
+        .zip(&points)
+        .flat_map(|(y, (_, class))| {
+            (0..3).map(|at| f64::from(y[at]) - if at == *class { 0.5 } else { -0.5 })
+        })
+        .map(f64::abs)
+        .sum();
+
+    let evaluators = vec![
+        one(
+            "tenon/classification",
+            json!({"label": "tree", "labels": NAMES, "output": "y", "top": [2]}),
+        ),
+        one("tenon/regression", json!({"target": "y"})),
+        one(
+            "tenon/classification",
+            json!({"label": "tree", "labels": NAMES, "output": "z"}),
+        ),
+    ];
+    let spec = EvaluateSpec {
+        model: "forester".into(),
+        dataset: "trees".into(),
+        evaluators: evaluators[..2].to_vec(),
+        batch_rows: 50,
+        ..evaluation()
+    };
+    let run = support::finished(evaluate(&place, spec.clone()));
+    let metric = |name: &str| run.metrics[name].last;
+    assert_eq!(metric("classification/accuracy"), right as f64 / 120.0);
+    assert!((metric("regression/mae") - wrong / 360.0).abs() < 1e-6);
+    // It has learnt: by chance a third would be right, and half of the pairs in order.
+    assert!(metric("classification/accuracy") > 0.7, "{right}");
+    assert!(metric("classification/roc_auc_macro") > 0.85);
+    assert!(metric("classification/top_2_accuracy") >= metric("classification/accuracy"));
+    assert!(metric("classification/f1_macro/low") < metric("classification/f1_macro"));
+
+    let report = report(&place, &run);
+    let tables = &report["evaluators"][0]["tables"];
+    assert_eq!(tables[0]["name"], "confusion_matrix");
+    assert_eq!(
+        tables[0]["columns"],
+        json!(["actual \\ predicted", "ash", "birch", "cedar"])
+    );
+    let count = |actual: usize, predicted: usize| {
+        tables[0]["rows"][actual][NAMES[predicted]]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!((0..3).map(|at| count(at, at)).sum::<u64>(), right as u64);
+    assert_eq!(report["evaluators"][1]["plots"][0]["name"], "residuals");
+
+    // An output that the model does not have is told with those that it has.
+    let spec = EvaluateSpec {
+        evaluators: evaluators[2..].to_vec(),
+        ..spec
+    };
+    let run = evaluate(&place, spec);
+    assert_eq!(run.status, RunStatus::Failed);
+    let error = run.error.unwrap();
+    assert!(
+        error.contains("\"z\"") && error.contains("[\"y\"]"),
+        "{error}"
+    );
 }

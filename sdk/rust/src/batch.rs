@@ -8,7 +8,7 @@ mod build;
 mod view;
 
 pub use build::ColumnBuilder;
-pub use view::{Binary, Bools, F32Lists, F32s, F64s, I64s, List, U32Lists, Utf8};
+pub use view::{Binary, Bools, F32Lists, F32s, F64s, I64s, List, Numbers, U32Lists, Utf8};
 
 pub use crate::bindings::batches::{Batch, Column, ColumnType};
 use crate::{Error, Result};
@@ -178,6 +178,11 @@ impl Batch {
     pub fn f32_lists(&self, name: &str) -> Result<F32Lists<'_>> {
         F32Lists::new(self.column(name)?, self.len())
     }
+
+    /// A column of numbers of any of these types.
+    pub fn numbers(&self, name: &str) -> Result<Numbers<'_>> {
+        Numbers::new(self.column(name)?, self.len())
+    }
 }
 
 impl PartialEq for Column {
@@ -248,6 +253,15 @@ mod tests {
             3.0
         );
         assert_eq!(batch.binary("raw").unwrap().get(0), Some(&b"\xff"[..]));
+        let mut numbers = Vec::new();
+        let widths = ["i", "f", "d", "x"].map(|name| {
+            let view = batch.numbers(name).unwrap();
+            (view.append(1, &mut numbers), view.append(2, &mut numbers))
+        });
+        assert_eq!(widths.map(|(width, _)| width), [1, 1, 1, 2].map(Some));
+        assert!(widths.iter().all(|(_, past)| past.is_none()));
+        assert_eq!(numbers, [i64::MAX as f64, -2.0, 0.0, 1.0, 2.0]);
+        assert!(batch.numbers("b").is_err());
     }
 
     #[test]

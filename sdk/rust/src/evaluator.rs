@@ -71,10 +71,11 @@ impl Metric {
         }
     }
 
-    /// With its confidence interval at 95 %.
+    /// With its confidence interval at 95 %, where there is one.
     #[must_use]
-    pub fn interval(mut self, interval: Interval) -> Self {
-        (self.low, self.high) = (Some(interval.low), Some(interval.high));
+    pub fn interval(mut self, interval: impl Into<Option<Interval>>) -> Self {
+        let interval = interval.into();
+        (self.low, self.high) = (interval.map(|i| i.low), interval.map(|i| i.high));
         self
     }
 }
@@ -106,7 +107,8 @@ impl Report {
         self
     }
 
-    /// Adds a plot: a Vega-Lite specification with its data inside.
+    /// Adds a plot: a Vega-Lite specification with its data inside; [`plot`](crate::plot) makes usual
+    /// ones.
     #[must_use]
     pub fn plot(mut self, name: impl Into<String>, specification: &serde_json::Value) -> Self {
         self.plots.push(Plot {

@@ -55,6 +55,7 @@ mod error;
 mod evaluator;
 pub mod host;
 pub mod model;
+pub mod plot;
 mod plugin;
 pub mod processor;
 pub mod recipe;

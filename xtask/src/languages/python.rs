@@ -53,11 +53,20 @@ pub fn interpreter_with(requirements: &[&str]) -> Result<PathBuf> {
     Ok(environment(requirements)?.join("bin/python"))
 }
 
-/// The virtual environment with some packages, made unless it is there. It has the first one's name.
+/// The virtual environment with packages, made unless it is there.
 fn environment(requirements: &[&str]) -> Result<PathBuf> {
     let all = requirements.join("\n");
-    let first = requirements.first().copied().unwrap_or("plain");
-    let folder = cache()?.join(format!("python-{}", first.replace("==", "-")));
+    let name = match requirements {
+        [one] => one.replace("==", "-"),
+        // Short: scripts begin with the interpreter's path, and systems read 127 bytes of it.
+        several => {
+            let first = several
+                .first()
+                .map_or(String::new(), |one| one.replace("==", "-"));
+            format!("{first}-{}", &blake3::hash(all.as_bytes()).to_hex()[..8])
+        }
+    };
+    let folder = cache()?.join(format!("python-{name}"));
     let done = folder.join("done");
     if fs::read_to_string(&done).is_ok_and(|installed| installed == all) {
         return Ok(folder);

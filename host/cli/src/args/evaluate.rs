@@ -7,12 +7,13 @@ use super::value::{Named, Pair};
 /// Measure a model with evaluators.
 ///
 /// Every evaluator's metrics are logged to a run, with their confidence intervals; its tables and plots
-/// are the run's artifact `report.json`.
+/// are the run's artifact `report.json`. A terminal shows the tables too.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   $ tenon evaluate poet --dataset poems#dev --evaluator tenon/perplexity
   $ tenon evaluate run:01k2x --dataset poems --evaluator 'tenon/retrieval={\"candidates\": 30}'
+  $ tenon evaluate pets --dataset pets#test --evaluator 'tenon/classification={\"label\": \"species\"}'
   $ tenon evaluate --config evaluate.json --rows 200")]
 pub struct Evaluate {
     /// The model: NAME, NAME@VERSION, NAME@ALIAS or run:ID.

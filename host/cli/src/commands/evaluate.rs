@@ -6,7 +6,7 @@ use tenon_track::Run;
 
 use super::input::{plugin_with_config, read_object_file};
 use super::train::set;
-use super::{Context, follow};
+use super::{Context, follow, report};
 use crate::args::Evaluate;
 use crate::client::Request;
 use crate::failure::{Failure, Result};
@@ -64,7 +64,8 @@ fn spec(args: &Evaluate) -> Result<Map<String, Value>> {
     Ok(spec)
 }
 
-/// Metrics with their intervals, as an evaluation logs them: `NAME`, `NAME/low`, `NAME/high`.
+/// Metrics with their intervals, as an evaluation logs them: `NAME`, `NAME/low`, `NAME/high`; on a
+/// terminal the report's tables too.
 pub fn evaluated(end: &EndEvent, page: &mut Page) {
     let run = &end.run;
     page.fields([
@@ -86,6 +87,9 @@ pub fn evaluated(end: &EndEvent, page: &mut Page) {
         table.row([name.clone(), text::number(metric.last), interval]);
     }
     page.table(&table, "no metrics");
+    if let Some(found) = end.report.as_ref().filter(|_| page.is_terminal()) {
+        report::tables(found, page);
+    }
     for path in run.artifacts.keys() {
         if page.is_terminal() {
             page.line(format!(

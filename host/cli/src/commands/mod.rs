@@ -11,6 +11,7 @@ mod model_export;
 mod model_import;
 mod plugin;
 mod reference;
+mod report;
 mod runs;
 mod save;
 mod status;

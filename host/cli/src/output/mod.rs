@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::failure::{Failure, Result};
 
 pub use spark::spark;
-pub use table::Table;
+pub use table::{Align, Table};
 
 /// Where results go.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +123,21 @@ pub struct Page {
 }
 
 impl Page {
+    /// A page for a terminal of that width.
+    #[cfg(test)]
+    pub fn of_width(columns: usize) -> Self {
+        Self {
+            text: String::new(),
+            width: Some(columns),
+        }
+    }
+
+    /// What is on it so far.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it will be on a terminal.
     pub fn is_terminal(&self) -> bool {
         self.width.is_some()

@@ -26,15 +26,23 @@ pub struct Table {
 impl Table {
     /// A table with these headings. A heading that begins with `>` is a column of numbers.
     pub fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
-        let columns = headings
-            .into_iter()
-            .map(|heading| match heading.strip_prefix('>') {
-                Some(heading) => (heading.to_owned(), Align::Right),
-                None => (heading.to_owned(), Align::Left),
-            })
-            .collect();
+        Self::with(
+            headings
+                .into_iter()
+                .map(|heading| match heading.strip_prefix('>') {
+                    Some(heading) => (heading.to_owned(), Align::Right),
+                    None => (heading.to_owned(), Align::Left),
+                }),
+        )
+    }
+
+    /// A table with headings that come from elsewhere.
+    pub fn with(columns: impl IntoIterator<Item = (String, Align)>) -> Self {
+        let columns = columns.into_iter();
         Self {
-            columns,
+            columns: columns
+                .map(|(heading, align)| (one_line(&heading), align))
+                .collect(),
             rows: Vec::new(),
         }
     }

@@ -1,10 +1,6 @@
 //! Counting which rules are kept.
 
-use tenon_sdk::{
-    Metric,
-    host::Random,
-    stats::{self, Interval},
-};
+use tenon_sdk::{Metric, host::Random, stats};
 use verse::Judgement;
 
 /// Whether no character is repeated; `across`: nor taken from the upper line.
@@ -83,10 +79,7 @@ impl Tally {
             return None;
         }
         let metric = Metric::higher(name, kept.iter().sum::<f64>() / total);
-        let interval: Option<Interval> = stats::bootstrap_ratio(&kept, &judged, resamples, random);
-        Some(match interval {
-            Some(interval) => metric.interval(interval),
-            None => metric,
-        })
+        let interval = stats::bootstrap_ratio(&kept, &judged, resamples, random);
+        Some(metric.interval(interval))
     }
 }

@@ -126,11 +126,8 @@ impl Evaluator for Retrieval {
             reciprocal.push(1.0 / rank as f64);
         }
         let metric = |name: &str, values: &[f64], random: &mut Random| {
-            let metric = Metric::higher(name, stats::mean(values));
-            match stats::bootstrap_mean(values, self.config.resamples, random) {
-                Some(interval) if self.config.resamples > 0 => metric.interval(interval),
-                _ => metric,
-            }
+            let interval = stats::bootstrap_mean(values, self.config.resamples, random);
+            Metric::higher(name, stats::mean(values)).interval(interval)
         };
         Ok(Report::new()
             .metric(metric("accuracy", &first, &mut random))

@@ -15,6 +15,12 @@ pub enum Smoothing {
     /// The first such precision is half of one match, the next a quarter, …
     #[default]
     Exp,
+    /// Such n-grams count as a small number of matches.
+    Floor,
+    /// A number is added to the matches and to the n-grams of every length but the first (Lin and Och
+    /// 2004).
+    #[serde(rename = "add-k")]
+    AddK,
     /// The score is 0.
     None,
 }
@@ -74,49 +80,92 @@ fn count(tokens: &[u32], order: usize) -> HashMap<&[u32], u32> {
 pub(crate) struct Bleu {
     max_order: usize,
     smoothing: Smoothing,
+    /// What the smoothing adds, where it adds anything.
+    value: f64,
+}
+
+/// A score, and what it is made of.
+pub(crate) struct Score {
+    /// From 0 to 100.
+    pub(crate) value: f64,
+    /// What texts that are too short cost: a factor from 0 to 1.
+    pub(crate) brevity: f64,
+    /// The n-grams that match, and all of them, by n - 1.
+    pub(crate) orders: Vec<(u64, u64)>,
 }
 
 impl Bleu {
-    pub(crate) fn new(max_order: usize, smoothing: Smoothing) -> Self {
+    pub(crate) fn new(max_order: usize, smoothing: Smoothing, value: Option<f64>) -> Self {
+        let usual = match smoothing {
+            Smoothing::Floor => 0.1,
+            Smoothing::AddK => 1.0,
+            Smoothing::Exp | Smoothing::None => 0.0,
+        };
         Self {
             max_order: max_order.clamp(1, MOST),
             smoothing,
+            value: value.unwrap_or(usual),
         }
     }
 
+    /// What one text adds to the score of all.
+    pub(crate) fn statistics(&self, text: &[u32], references: &[Vec<u32>]) -> Statistics {
+        Statistics::of(text, references, self.max_order)
+    }
+
     /// The score of a corpus.
-    pub(crate) fn score<'s>(&self, texts: impl Iterator<Item = &'s Statistics>) -> f64 {
-        let (mut correct, mut total) = ([0_u64; MOST], [0_u64; MOST]);
+    pub(crate) fn score<'s>(&self, texts: impl Iterator<Item = &'s Statistics>) -> Score {
+        let mut orders = vec![(0_u64, 0_u64); self.max_order];
         let (mut length, mut reference) = (0_u64, 0_u64);
         for text in texts {
-            for n in 0..self.max_order {
-                correct[n] += u64::from(text.correct[n]);
-                total[n] += u64::from(text.total[n]);
+            for (n, (correct, total)) in orders.iter_mut().enumerate() {
+                *correct += u64::from(text.correct[n]);
+                *total += u64::from(text.total[n]);
             }
             length += u64::from(text.length);
             reference += u64::from(text.reference);
         }
-        if correct.iter().all(|&count| count == 0) {
-            return 0.0;
-        }
-        let (mut logarithms, mut smooth) = (0.0, 1.0);
-        for n in 0..self.max_order {
-            let precision = match (correct[n], total[n]) {
-                (_, 0) => 0.0,
-                (0, total) if self.smoothing == Smoothing::Exp => {
-                    smooth *= 2.0;
-                    1.0 / (smooth * total as f64)
-                }
-                (correct, total) => correct as f64 / total as f64,
-            };
-            logarithms += precision.ln();
-        }
         let brevity = if length < reference {
+            // Nothing at all: exp(−∞).
             (1.0 - reference as f64 / length as f64).exp()
         } else {
             1.0
         };
-        100.0 * brevity * (logarithms / self.max_order as f64).exp()
+        Score {
+            value: 100.0 * brevity * self.precision(&orders),
+            brevity,
+            orders,
+        }
+    }
+
+    /// The geometric mean of the precisions.
+    fn precision(&self, orders: &[(u64, u64)]) -> f64 {
+        if orders.iter().all(|(correct, _)| *correct == 0) {
+            return 0.0;
+        }
+        let (mut logarithms, mut smooth) = (0.0, 1.0);
+        for (n, &(correct, total)) in orders.iter().enumerate() {
+            let (mut correct, mut total) = (correct as f64, total as f64);
+            if self.smoothing == Smoothing::AddK && n > 0 {
+                correct += self.value;
+                total += self.value;
+            }
+            if total == 0.0 {
+                return 0.0;
+            }
+            if correct == 0.0 {
+                match self.smoothing {
+                    Smoothing::Exp => {
+                        smooth *= 2.0;
+                        correct = 1.0 / smooth;
+                    }
+                    Smoothing::Floor => correct = self.value,
+                    Smoothing::AddK | Smoothing::None => return 0.0,
+                }
+            }
+            logarithms += (correct / total).ln();
+        }
+        (logarithms / self.max_order as f64).exp()
     }
 }
 
@@ -133,6 +182,7 @@ mod tests {
         smoothing: Smoothing,
     ) -> f64 {
         let mut interner = Interner::default();
+        let bleu = Bleu::new(max_order, smoothing, None);
         let rows: Vec<Statistics> = texts
             .iter()
             .enumerate()
@@ -142,10 +192,10 @@ mod tests {
                     .iter()
                     .map(|r| interner.add(tokenize, r[row]))
                     .collect();
-                Statistics::of(&text, &references, max_order)
+                bleu.statistics(&text, &references)
             })
             .collect();
-        Bleu::new(max_order, smoothing).score(rows.iter())
+        bleu.score(rows.iter()).value
     }
 
     #[track_caller]
@@ -190,6 +240,15 @@ mod tests {
             100.0 * (1.0_f64 / (4.0 * 6.0 * 8.0 * 8.0)).powf(0.25),
         );
         near(the(Smoothing::None), 0.0);
+        // 1/4, 0.1/3, 0.1/2, 0.1/1; and 1/4, 1/4, 1/3, 1/2.
+        near(
+            the(Smoothing::Floor),
+            100.0 * (0.25_f64 * 0.001 / 6.0).powf(0.25),
+        );
+        near(
+            the(Smoothing::AddK),
+            100.0 * (1.0_f64 / (4.0 * 4.0 * 3.0 * 2.0)).powf(0.25),
+        );
     }
 
     #[test]

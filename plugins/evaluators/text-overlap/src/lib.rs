@@ -1,90 +1,24 @@
 //! What generated texts share with references, with training data, and with themselves.
 
 mod bleu;
+mod chrf;
+mod compare;
+mod config;
 mod grams;
+mod rouge;
 mod tokens;
 mod training;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tenon_sdk::{
-    Batch, Column, Error, Evaluator, Metric, Report, Result,
-    host::Random,
-    model::{self, GenerationConfig},
-    stats,
+    Batch, Column, Error, Evaluator, Metric, Report, Result, host::Random, model, stats,
 };
 
-use bleu::{Bleu, Smoothing, Statistics};
-use tokens::{Interner, Tokenize};
-
-/// What is compared, and how.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Config {
-    /// The column with the texts to judge. Nothing: the model under evaluation writes them.
-    pub output: Option<String>,
-    /// The columns with the references for BLEU; several give a text several references. Empty: no
-    /// BLEU.
-    pub references: Vec<String>,
-    /// What a token is.
-    pub tokenize: Tokenize,
-    /// The longest n-grams of BLEU.
-    #[schemars(range(min = 1, max = 8))]
-    pub max_order: usize,
-    /// What BLEU does about n-grams without a match.
-    pub smoothing: Smoothing,
-    /// The n-grams whose variety is measured (distinct-n).
-    #[schemars(inner(range(min = 1, max = 8)))]
-    pub distinct: Vec<usize>,
-    /// The n-grams that count as repeated when a text has them again.
-    #[schemars(range(min = 1, max = 8))]
-    pub repetition_order: usize,
-    /// The columns of the granted dataset `train` that texts may be copied from. Empty: all columns of
-    /// text.
-    pub training_columns: Vec<String>,
-    /// The n-grams that are looked for in the training data.
-    #[schemars(range(min = 1, max = 32))]
-    pub training_order: usize,
-    /// The characters between the lines of a training text: a text that equals one of its lines is
-    /// copied too.
-    pub separators: String,
-    /// How the model writes.
-    pub generation: GenerationConfig,
-    /// Rows that are judged; the rest is left out.
-    #[schemars(range(min = 1))]
-    pub max_rows: usize,
-    /// Rows of the table of examples.
-    #[schemars(range(max = 1000))]
-    pub examples: usize,
-    /// Resamples of the bootstrap; 0: no intervals.
-    #[schemars(range(max = 100_000))]
-    pub resamples: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            output: None,
-            references: vec!["tgt_txt".into()],
-            tokenize: Tokenize::default(),
-            max_order: 4,
-            smoothing: Smoothing::default(),
-            distinct: vec![1, 2, 3],
-            repetition_order: 2,
-            training_columns: Vec::new(),
-            training_order: 4,
-            separators: "\n\r，。！？；：、".into(),
-            // A model that has not learnt to end must not write for ever.
-            generation: GenerationConfig {
-                max_tokens: Some(256),
-                ..GenerationConfig::default()
-            },
-            max_rows: 500,
-            examples: 20,
-            resamples: 1000,
-        }
-    }
-}
+pub use bleu::Smoothing;
+use compare::Compared;
+pub use config::Config;
+pub use rouge::{Rouge, RougeTokens};
+use tokens::Interner;
+pub use tokens::Tokenize;
 
 /// The evaluator.
 pub struct TextOverlap {
@@ -93,24 +27,25 @@ pub struct TextOverlap {
     outputs: Vec<String>,
     /// The tokens of the outputs.
     tokens: Vec<Vec<u32>>,
-    statistics: Vec<Statistics>,
+    compared: Compared,
     /// The first reference of the examples.
     references: Vec<String>,
 }
 
 impl Evaluator for TextOverlap {
     const NAME: &'static str = "tenon/text-overlap";
-    const SUMMARY: &'static str = "BLEU against references, variety and repetition of texts, and the share copied from training data.";
+    const SUMMARY: &'static str = "BLEU, chrF and ROUGE against references, variety and repetition of texts, and the share copied from training data.";
     const CAPABILITIES: &'static [&'static str] = &["model", "dataset:train"];
     type Config = Config;
 
     fn open(config: Config) -> Result<Self> {
+        config.check()?;
         Ok(Self {
+            compared: Compared::new(&config),
             config,
             interner: Interner::default(),
             outputs: Vec::new(),
             tokens: Vec::new(),
-            statistics: Vec::new(),
             references: Vec::new(),
         })
     }
@@ -144,23 +79,22 @@ impl Evaluator for TextOverlap {
             None => model::generate(&input, self.config.generation.options())?,
         };
         for (row, output) in outputs.into_iter().enumerate() {
-            let tokenize = self.config.tokenize;
-            let tokens = self.interner.add(tokenize, &output);
             let texts: Vec<&str> = references.iter().filter_map(|r| r.get(row)).collect();
-            if !references.is_empty() {
-                let references: Vec<Vec<u32>> = texts
-                    .iter()
-                    .map(|text| self.interner.add(tokenize, text))
-                    .collect();
-                let statistics = Statistics::of(&tokens, &references, self.config.max_order);
-                self.statistics.push(statistics);
-            }
             if self.outputs.len() < self.config.examples {
                 self.references
                     .push(texts.first().copied().unwrap_or_default().to_owned());
             }
+            let output = output.trim().to_owned();
+            let tokens = match self.config.lowercase {
+                false => self.compare(&output, &texts),
+                true => {
+                    let lower: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
+                    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+                    self.compare(&output.to_lowercase(), &lower)
+                }
+            };
             self.tokens.push(tokens);
-            self.outputs.push(output.trim().to_owned());
+            self.outputs.push(output);
         }
         Ok(())
     }
@@ -172,37 +106,34 @@ impl Evaluator for TextOverlap {
         let mut random = Random::from_host();
         let copied = self.copied()?;
         let mut report = Report::new();
-        report.metrics.extend(self.bleu(&mut random));
+        let resamples = self.config.resamples;
+        report
+            .metrics
+            .extend(self.compared.metrics(resamples, &mut random));
         report.metrics.extend(self.variety(&mut random));
         if let Some(copied) = &copied {
             report.metrics.extend(self.copies(copied, &mut random));
         }
         report = report.metric(Metric::higher("outputs", self.outputs.len() as f64));
-        if self.references.is_empty() {
-            return Ok(report);
+        if !self.references.is_empty() {
+            report = report.table("examples", self.table(copied.as_ref())?);
         }
-        Ok(report.table("examples", self.table(copied.as_ref())?))
+        if let Some(table) = self.compared.table()? {
+            report = report.table("bleu", table);
+        }
+        Ok(report)
     }
 }
 
 impl TextOverlap {
-    fn bleu(&self, random: &mut Random) -> Option<Metric> {
-        if self.statistics.is_empty() {
-            return None;
+    /// Compares a text with its references; says its tokens.
+    fn compare(&mut self, text: &str, references: &[&str]) -> Vec<u32> {
+        let tokens = self.interner.add(self.config.tokenize, text);
+        if !self.config.references.is_empty() {
+            self.compared
+                .add(text, &tokens, references, &mut self.interner);
         }
-        let (order, smoothing) = (self.config.max_order, self.config.smoothing);
-        let bleu = Bleu::new(order, smoothing);
-        let metric = Metric::higher("bleu", bleu.score(self.statistics.iter()));
-        let interval = stats::bootstrap(
-            self.statistics.len(),
-            self.config.resamples,
-            random,
-            |drawn| bleu.score(drawn.iter().map(|&row| &self.statistics[row])),
-        );
-        Some(match interval {
-            Some(interval) => metric.interval(interval),
-            None => metric,
-        })
+        tokens
     }
 
     /// Distinct n-grams, repetition within a text, and texts that came before.
@@ -212,10 +143,9 @@ impl TextOverlap {
             let name = format!("distinct_{order}");
             let rows = grams::ids(&self.tokens, order);
             let found = grams::distinct(&rows, self.config.resamples, random);
-            metrics.extend(found.map(|(value, interval)| Metric {
-                name,
-                ..metric(Metric::higher, value, interval)
-            }));
+            metrics.extend(
+                found.map(|(value, interval)| Metric::higher(name, value).interval(interval)),
+            );
         }
         let (again, all) = grams::repeated(&self.tokens, self.config.repetition_order);
         metrics.extend(self.ratio("self_repetition", &again, &all, random));
@@ -225,11 +155,7 @@ impl TextOverlap {
                 low: 1.0 - interval.high,
                 high: 1.0 - interval.low,
             });
-            let duplicates = metric(Metric::lower, 1.0 - value, flipped);
-            metrics.push(Metric {
-                name: "duplicates".into(),
-                ..duplicates
-            });
+            metrics.push(Metric::lower("duplicates", 1.0 - value).interval(flipped));
         }
         metrics
     }
@@ -273,10 +199,7 @@ impl TextOverlap {
         }
         let interval = stats::bootstrap_ratio(above, below, self.config.resamples, random);
         let value = above.iter().sum::<f64>() / total;
-        Some(Metric {
-            name: name.into(),
-            ..metric(Metric::lower, value, interval)
-        })
+        Some(Metric::lower(name, value).interval(interval))
     }
 
     fn table(&self, copied: Option<&training::Copied>) -> Result<Batch> {
@@ -290,19 +213,6 @@ impl TextOverlap {
             columns.push(Column::from_bools("copied", texts));
         }
         Batch::from_columns(columns)
-    }
-}
-
-/// A metric without a name.
-fn metric(
-    direction: fn(String, f64) -> Metric,
-    value: f64,
-    interval: Option<stats::Interval>,
-) -> Metric {
-    let metric = direction(String::new(), value);
-    match interval {
-        Some(interval) => metric.interval(interval),
-        None => metric,
     }
 }
 

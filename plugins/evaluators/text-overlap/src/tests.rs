@@ -46,7 +46,11 @@ fn texts_are_compared_with_references_and_themselves() {
     assert!((value(&report, "self_repetition") - 2.0 / 15.0).abs() < 1e-12);
     assert_eq!(value(&report, "duplicates"), 0.25);
     assert!(!has(&report, "copied"));
-    for metric in report.metrics.iter().filter(|m| m.name != "outputs") {
+    for metric in report
+        .metrics
+        .iter()
+        .filter(|m| !["outputs", "brevity_penalty"].contains(&m.name.as_str()))
+    {
         let (low, high) = (metric.low.unwrap(), metric.high.unwrap());
         assert!(
             low <= metric.value && metric.value <= high,
@@ -54,6 +58,13 @@ fn texts_are_compared_with_references_and_themselves() {
             metric.name
         );
     }
+    let bleu = &report.tables[1].rows;
+    let matched: Vec<_> = bleu.i64s("matched").unwrap().iter().flatten().collect();
+    assert_eq!(matched, [11, 8, 6, 4]);
+    // Two texts are right, one has 头 only, one nothing.
+    assert_eq!(value(&report, "rouge_l"), (1.0 + 0.2 + 1.0 + 0.0) / 4.0);
+    assert_eq!(value(&report, "brevity_penalty"), 1.0);
+    assert!(value(&report, "chrf") > value(&report, "chrf_pp"));
     let table = &report.tables[0].rows;
     assert_eq!(table.len(), 3);
     assert_eq!(table.utf8("reference").unwrap().get(1), Some("举头望明月"));
@@ -124,6 +135,38 @@ fn the_model_writes_unless_a_column_does() {
     assert_eq!(value(&report, "outputs"), 3.0);
     assert!(report.metrics.iter().all(|metric| metric.low.is_none()));
     assert!(open("{}").finish().is_err());
+}
+
+#[test]
+fn case_is_told_apart_unless_asked_not_to() {
+    let of = |json: &str| {
+        let mut evaluator = open(json);
+        evaluator
+            .update(rows(&["The CAT sat", "ÉTÉ"], &["the cat sat", "été"]))
+            .unwrap();
+        evaluator.finish().unwrap()
+    };
+    let lower = of(r#"{"output": "out", "lowercase": true}"#);
+    for name in ["bleu", "chrf", "chrf_pp"] {
+        assert!((value(&lower, name) - 100.0).abs() < 1e-9, "{name}");
+    }
+    assert_eq!(
+        lower.tables[0].rows.utf8("output").unwrap().get(0),
+        Some("The CAT sat")
+    );
+    let plain = of(r#"{"output": "out", "rouge": ["1"], "rouge_tokens": "latin"}"#);
+    assert!(value(&plain, "bleu") < 90.0);
+    // ROUGE's own tokens are in lower case, and have no accents: ÉTÉ is a t.
+    assert_eq!(value(&plain, "rouge_1"), 1.0);
+    assert!(!has(&plain, "rouge_l"));
+}
+
+#[test]
+fn a_value_without_its_smoothing_is_refused() {
+    let config = serde_json::from_str(r#"{"smooth_value": 0.5}"#).unwrap();
+    let error = TextOverlap::open(config).err().unwrap().to_string();
+    assert!(error.contains("`smooth_value`"), "{error}");
+    open(r#"{"smooth_value": 0.5, "smoothing": "add-k"}"#);
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub enum Tokenize {
     /// A word or a mark of punctuation, as the `mteval-v13a` script parts English text.
     #[serde(rename = "13a")]
     V13a,
+    /// As `13a`, and every Chinese character by itself.
+    #[serde(rename = "zh")]
+    Zh,
     /// Whatever stands between white space.
     #[serde(rename = "none")]
     None,
@@ -25,12 +28,13 @@ impl Tokenize {
         match self {
             Self::Char => {
                 let mut buffer = [0; 4];
-                for character in text.chars().filter(|c| !c.is_whitespace()) {
+                for character in text.chars().filter(|c| !is_space(*c)) {
                     token(character.encode_utf8(&mut buffer));
                 }
             }
-            Self::V13a => v13a(text).split_whitespace().for_each(token),
-            Self::None => text.split_whitespace().for_each(token),
+            Self::V13a => words(&v13a(text)).for_each(token),
+            Self::Zh => words(&western(&apart(text))).for_each(token),
+            Self::None => words(text).for_each(token),
         }
     }
 }
@@ -46,14 +50,17 @@ impl Interner {
     /// The text's tokens; new ones get a number.
     pub(crate) fn add(&mut self, tokenize: Tokenize, text: &str) -> Vec<u32> {
         let mut tokens = Vec::new();
-        tokenize.each(text, |token| {
-            let next = self.0.len() as u32;
-            tokens.push(match self.0.get(token) {
-                Some(&known) => known,
-                None => *self.0.entry(token.to_owned()).or_insert(next),
-            });
-        });
+        tokenize.each(text, |token| tokens.push(self.number(token)));
         tokens
+    }
+
+    /// The token's number; a new one gets the next.
+    pub(crate) fn number(&mut self, token: &str) -> u32 {
+        let next = self.0.len() as u32;
+        match self.0.get(token) {
+            Some(&known) => known,
+            None => *self.0.entry(token.to_owned()).or_insert(next),
+        }
     }
 
     /// The text's tokens; those that have no number are [`UNKNOWN`].
@@ -65,9 +72,59 @@ impl Interner {
     }
 }
 
-/// Puts white space around what `mteval-v13a` takes for a token of its own.
+/// What parts words. Beside what Unicode calls white space these are the four separators of ASCII, as
+/// in the reference implementations.
+pub(crate) fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
+}
+
+/// What stands between white space.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
+/// What sacreBLEU takes for Chinese, as ranges of code points: ideographs, radicals, strokes, phonetic
+/// signs, full-width forms, and with them much punctuation and many symbols (from U+2001 on), but no
+/// ideographs beyond U+FFFF.
+const CHINESE: [(u32, u32); 15] = [
+    (0x2001, 0x2a6d),
+    (0x2e80, 0x2fdf),
+    (0x2ff0, 0x303f),
+    (0x3100, 0x312f),
+    (0x31a0, 0x31bf),
+    (0x31c0, 0x31ef),
+    (0x3200, 0x33ff),
+    (0x3400, 0x4db5),
+    (0x4e00, 0x9fbb),
+    (0xf900, 0xfa2d),
+    (0xfa30, 0xfa6a),
+    (0xfa70, 0xfad9),
+    (0xfe10, 0xfe1f),
+    (0xfe30, 0xfe4f),
+    (0xff00, 0xffef),
+];
+
+/// Puts white space around every Chinese character.
+fn apart(text: &str) -> String {
+    let mut out = String::with_capacity(2 * text.len());
+    for c in text.trim_matches(is_space).chars() {
+        let code = u32::from(c);
+        if CHINESE
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&code))
+        {
+            out.extend([' ', c, ' ']);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// What `mteval-v13a` does before it parts words.
 fn v13a(text: &str) -> String {
     let text = text
+        .trim_end_matches(is_space)
         .replace("<skipped>", "")
         .replace("-\n", "")
         .replace('\n', " ");
@@ -76,10 +133,14 @@ fn v13a(text: &str) -> String {
         .replace("&amp;", "&")
         .replace("&lt;", "<")
         .replace("&gt;", ">");
+    western(&format!(" {text} "))
+}
+
+/// Puts white space around what `mteval-v13a` takes for a token of its own.
+fn western(text: &str) -> String {
     let digit = |c: char| c.is_ascii_digit();
     let point = |c: char| matches!(c, '.' | ',');
     let mut spaced = String::with_capacity(2 * text.len());
-    spaced.push(' ');
     for c in text.chars() {
         match c {
             '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/' => {
@@ -88,7 +149,6 @@ fn v13a(text: &str) -> String {
             _ => spaced.push(c),
         }
     }
-    spaced.push(' ');
     let spaced = pairs(
         &spaced,
         |a, b| !digit(a) && point(b),
@@ -157,6 +217,21 @@ mod tests {
         ] {
             assert_eq!(tokens(Tokenize::V13a, text), expected);
         }
+    }
+
+    #[test]
+    fn chinese_is_parted_character_by_character() {
+        // sacrebleu.tokenizers.tokenizer_zh.TokenizerZh, 2.6
+        for (text, expected) in [
+            ("春眠 abc不觉3.5晓。", "春 眠 abc 不 觉 3.5 晓 。"),
+            ("“引用”—a–b", "“ 引 用 ” — a – b"),
+            ("ａ１", "ａ １"),
+            ("\u{20000}\u{20001}", "\u{20000}\u{20001}"),
+            (" .a. ", ". a ."),
+        ] {
+            assert_eq!(tokens(Tokenize::Zh, text), expected);
+        }
+        assert_eq!(tokens(Tokenize::None, "a\u{1c}b\u{1f}"), "a b");
     }
 
     #[test]

@@ -77,6 +77,8 @@ impl<'o> Search<'o> {
             for line in text.split(|c| config.separators.contains(c)) {
                 self.text(line.trim());
             }
+            let lower = config.lowercase.then(|| text.to_lowercase());
+            let text = lower.as_deref().unwrap_or(text);
             interner.find(config.tokenize, text, &mut tokens);
             for gram in tokens.windows(self.order) {
                 if let Some(found) = self.grams.get_mut(gram) {

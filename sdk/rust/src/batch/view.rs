@@ -320,3 +320,50 @@ macro_rules! lists {
 }
 lists!(U32Lists, u32, Uint32List, "A column of lists of ids.");
 lists!(F32Lists, f32, Float32List, "A column of lists of numbers.");
+
+/// A column of numbers of any type, one or several a row, in double precision.
+#[derive(Debug, Clone, Copy)]
+pub enum Numbers<'a> {
+    /// Integers.
+    I64s(I64s<'a>),
+    /// Single precision.
+    F32s(F32s<'a>),
+    /// Double precision.
+    F64s(F64s<'a>),
+    /// Lists.
+    F32Lists(F32Lists<'a>),
+}
+
+impl<'a> Numbers<'a> {
+    pub(super) fn new(column: &'a Column, rows: usize) -> Result<Self> {
+        match column.kind {
+            ColumnType::Int64 => Ok(Self::I64s(I64s::new(column, rows)?)),
+            ColumnType::Float32 => Ok(Self::F32s(F32s::new(column, rows)?)),
+            ColumnType::Float64 => Ok(Self::F64s(F64s::new(column, rows)?)),
+            ColumnType::Float32List => Ok(Self::F32Lists(F32Lists::new(column, rows)?)),
+            other => Err(Error::invalid(format!(
+                "column {:?} holds {}, and numbers are needed here: int64, float32, float64 or \
+                 float32-list",
+                column.name,
+                other.name()
+            ))),
+        }
+    }
+
+    /// Appends the numbers of a row; says how many, or nothing where the row holds no value or does not
+    /// exist.
+    pub fn append(&self, row: usize, to: &mut Vec<f64>) -> Option<usize> {
+        let one = match self {
+            Self::I64s(view) => view.get(row)? as f64,
+            Self::F32s(view) => f64::from(view.get(row)?),
+            Self::F64s(view) => view.get(row)?,
+            Self::F32Lists(view) => {
+                let list = view.get(row)?;
+                to.extend(list.iter().map(f64::from));
+                return Some(list.len());
+            }
+        };
+        to.push(one);
+        Some(1)
+    }
+}
