@@ -21,12 +21,17 @@ fn read(ids: &[u32]) -> String {
         .collect()
 }
 
-fn run(config: serde_json::Value, rows: &[serde_json::Value]) -> Result<Vec<(u32, String, String)>> {
+fn run(
+    config: serde_json::Value,
+    rows: &[serde_json::Value],
+) -> Result<Vec<(u32, String, String)>> {
     grant();
     let mut chat = Chat::open(serde_json::from_value(config).unwrap())?;
     let texts: Vec<String> = rows.iter().map(ToString::to_string).collect();
     let column = Column::from_utf8("messages", texts);
-    let output = chat.process(Batch::from_columns([column]).unwrap())?.remove(0);
+    let output = chat
+        .process(Batch::from_columns([column]).unwrap())?
+        .remove(0);
     let Rows::Origin(origins) = &output.rows else {
         panic!("{:?}", output.rows)
     };
@@ -34,7 +39,8 @@ fn run(config: serde_json::Value, rows: &[serde_json::Value]) -> Result<Vec<(u32
     let answers = output.batch.u32_lists("answer").unwrap();
     Ok((0..origins.len())
         .map(|at| {
-            let text = |list: Option<tenon_sdk::batch::List<'_, u32>>| read(&list.unwrap().to_vec());
+            let text =
+                |list: Option<tenon_sdk::batch::List<'_, u32>>| read(&list.unwrap().to_vec());
             (origins[at], text(prompts.get(at)), text(answers.get(at)))
         })
         .collect())
@@ -51,7 +57,11 @@ fn conversation() -> serde_json::Value {
 
 #[test]
 fn each_answer_becomes_a_row_with_what_was_said_before() {
-    let rows = run(json!({}), &[conversation(), json!([{"role": "user", "content": "x"}])]).unwrap();
+    let rows = run(
+        json!({}),
+        &[conversation(), json!([{"role": "user", "content": "x"}])],
+    )
+    .unwrap();
     let first = "⟦<|im_start|>⟧user\nhi⟦<|im_end|>⟧\n⟦<|im_start|>⟧assistant\n";
     let second = format!(
         "{first}hello⟦<|im_end|>⟧\n⟦<|im_start|>⟧user\nbye⟦<|im_end|>⟧\n⟦<|im_start|>⟧assistant\n"
@@ -105,27 +115,42 @@ fn templates_of_the_hub_are_understood() {
     assert_eq!(rows[0].1, "⟦<s>⟧[I]<<be kind>>hi[/I]");
     assert_eq!(rows[0].2, " hello ⟦</s>⟧");
     assert_eq!(rows[1].2, " see you ⟦</s>⟧");
-    let twice = json!([{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]);
+    let twice =
+        json!([{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]);
     let error = run(config, &[twice]).unwrap_err().to_string();
     assert!(error.contains("roles must alternate"), "{error}");
 }
 
 #[test]
 fn what_cannot_be_meant_is_refused() {
-    let error = run(json!({"template": "{% for %}"}), &[]).unwrap_err().to_string();
+    let error = run(json!({"template": "{% for %}"}), &[])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no Jinja template"), "{error}");
-    let error = run(json!({}), &[json!({"role": "user"})]).unwrap_err().to_string();
-    assert!(error.contains("row 0") && error.contains("`messages`"), "{error}");
+    let error = run(json!({}), &[json!({"role": "user"})])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("row 0") && error.contains("`messages`"),
+        "{error}"
+    );
     // It changes what was said before.
     let rewriting = "{{ messages | length }}{% if not add_generation_prompt %}!{% endif %}";
-    let error = run(json!({"template": rewriting}), &[conversation()]).unwrap_err().to_string();
+    let error = run(json!({"template": rewriting}), &[conversation()])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("does not begin with the prompt"), "{error}");
-    let marked = json!([{"role": "user", "content": "\u{F5E00}"}, {"role": "assistant", "content": ""}]);
+    let marked =
+        json!([{"role": "user", "content": "\u{F5E00}"}, {"role": "assistant", "content": ""}]);
     let error = run(json!({}), &[marked]).unwrap_err().to_string();
     assert!(error.contains("U+F5E00"), "{error}");
-    let error = run(json!({"prompt": "x", "answer": "x"}), &[]).unwrap_err().to_string();
+    let error = run(json!({"prompt": "x", "answer": "x"}), &[])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("different names"), "{error}");
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
-    let error = run(json!({"template": endless}), &[conversation()]).unwrap_err().to_string();
+    let error = run(json!({"template": endless}), &[conversation()])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("template fails"), "{error}");
 }
