@@ -292,7 +292,7 @@ fn what_a_model_predicts_is_judged() {
         .map(f64::abs)
         .sum();
 
-    let evaluators = vec![
+    let evaluators = [
         one(
             "tenon/classification",
             json!({"label": "tree", "labels": NAMES, "output": "y", "top": [2]}),
