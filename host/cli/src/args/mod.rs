@@ -99,8 +99,11 @@ pub struct Global {
     /// chosen already.
     #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub device: Option<String>,
-    /// Hold plugins to another limit than the usual, for example call_time=60 (seconds) or
-    /// memory_bytes=2GiB; may be given several times. A running server has its own.
+    /// Hold plugins to another limit: call_time=60, memory_bytes=2GiB.
+    ///
+    /// May be given several times. The limits are memory_bytes, table_elements, call_time (seconds),
+    /// stack_bytes, host_call_bytes, tensor_bytes, tensor_handles, operation_work (multiply-adds) and
+    /// log_lines_per_second. A running server has its own.
     #[arg(long = "limit", global = true, value_name = "NAME=VALUE", help_heading = GLOBAL)]
     pub limits: Vec<Pair>,
     /// Print one JSON document (a JSON document a line where results come one by one), and errors as

@@ -9,6 +9,9 @@ use crate::{
     tape::{Backward, InputGradients, record},
 };
 
+/// A tensor and the optional arguments of its operation, in single precision.
+type Widened<const N: usize> = (Tensor, [Option<Tensor>; N]);
+
 impl Tensor {
     /// (x − mean) / √(variance + eps) · weight + bias over the last dimension.
     ///
@@ -99,7 +102,7 @@ impl Tensor {
     fn widened<const N: usize>(
         &self,
         extras: [Option<&Tensor>; N],
-    ) -> Result<Option<(Tensor, [Option<Tensor>; N])>, TensorError> {
+    ) -> Result<Option<Widened<N>>, TensorError> {
         if !self.is_half() {
             return Ok(None);
         }
