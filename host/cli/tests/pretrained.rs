@@ -12,10 +12,10 @@ use tenon_tests::{Room, component};
 /// Largest difference of log-probabilities: float32 in another order of additions.
 const TOLERANCE: f64 = 2e-4;
 
-/// `cargo xtask test --crates` makes a Python with the libraries in it and says where it is.
+/// `cargo xtask test` makes a Python with the libraries in it and says where it is.
 fn python(args: &[&str]) -> String {
     let interpreter = std::env::var_os("TENON_TORCH").unwrap_or_else(|| {
-        panic!("TENON_TORCH is not set: `cargo xtask test --crates` sets it to a Python with torch and transformers")
+        panic!("TENON_TORCH is not set: `cargo xtask test` sets it to a Python with torch and transformers")
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pretrained/models.py");
     let out = Command::new(interpreter)
