@@ -16,6 +16,9 @@ pub struct Part {
     pub content: Content,
 }
 
+/// Makes the numbers of a new tensor; the error is a sentence.
+pub type Values = Box<dyn FnOnce() -> Result<Vec<f32>, String>>;
+
 /// Where the elements of a tensor come from.
 pub enum Content {
     /// The tensor of this name, as it is stored.
@@ -25,7 +28,7 @@ pub enum Content {
         /// Its dimensions.
         shape: Vec<usize>,
         /// The numbers in row-major order.
-        values: Box<dyn FnOnce() -> Result<Vec<f32>, String>>,
+        values: Values,
     },
 }
 
@@ -35,7 +38,7 @@ struct Ready<'a> {
     shape: Vec<usize>,
     bytes: u64,
     stored: Option<&'a Stored>,
-    fresh: Option<Box<dyn FnOnce() -> Result<Vec<f32>, String>>>,
+    fresh: Option<Values>,
 }
 
 impl Weights {

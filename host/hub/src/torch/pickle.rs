@@ -151,7 +151,7 @@ impl Machine<'_> {
             0x95 => drop(self.take(8)?),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.since_mark()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -191,16 +191,16 @@ impl Machine<'_> {
             b')' => self.push(Item::Tuple(Vec::new()))?,
             b'}' => self.push(Item::Dict(Vec::new()))?,
             b'l' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.push(Item::List(items))?;
             }
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.push(Item::Tuple(items))?;
             }
             0x85..=0x87 => self.tuple(usize::from(code - 0x84))?,
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 let pairs = pairs(&items)?;
                 self.push(Item::Dict(pairs))?;
             }
@@ -209,7 +209,7 @@ impl Machine<'_> {
                 self.append(vec![value])?;
             }
             b'e' => {
-                let values = self.to_mark()?;
+                let values = self.since_mark()?;
                 self.append(values)?;
             }
             b's' => {
@@ -217,7 +217,7 @@ impl Machine<'_> {
                 self.set(vec![(key, value)])?;
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.set(pairs(&items)?)?;
             }
             // PUT, BINPUT, LONG_BINPUT, MEMOIZE and their GETs.
@@ -488,7 +488,7 @@ impl Machine<'_> {
         }
     }
 
-    fn to_mark(&mut self) -> Step<Vec<Id>> {
+    fn since_mark(&mut self) -> Step<Vec<Id>> {
         match self.marks.pop() {
             Some(at) if at <= self.stack.len() => Ok(self.stack.split_off(at)),
             _ => broken("it takes values up to a mark that is not there"),
