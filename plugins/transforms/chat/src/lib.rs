@@ -154,10 +154,10 @@ impl Chat {
             };
             messages.insert(0, message);
         }
-        let turns = (0..messages.len()).filter(|at| messages[*at].role == config.assistant);
+        let mut turns = (0..messages.len()).filter(|at| messages[*at].role == config.assistant);
         let turns: Vec<usize> = match config.turns {
             Turns::All => turns.collect(),
-            Turns::Last => turns.last().into_iter().collect(),
+            Turns::Last => turns.next_back().into_iter().collect(),
         };
         let mut pairs = Vec::with_capacity(turns.len());
         for turn in turns {
