@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
     args = parser.parse_args()
-    ours = ["cargo", "bench", "--quiet", "-p", "tenon-tensor", "--bench", "train_step", "--", "--steps", str(args.steps)]
+    ours = ["cargo", "bench", "--quiet", "--workspace", "--bench", "train_step", "--", "--steps", str(args.steps)]
     theirs = [sys.executable, str(HERE / "torch_gpt.py"), "--threads", str(args.threads), "--steps", str(args.steps)]
     environment = os.environ | {"RAYON_NUM_THREADS": str(args.threads)}
     turns = []

@@ -207,11 +207,12 @@ fn a_model_is_fine_tuned() {
 /// A training that does not end by itself within the test.
 const LONG: [&str; 4] = ["--minutes", "30", "--name", "long"];
 
-/// Waits until the plain progress on standard error speaks of steps.
+/// Waits until the plain progress on standard error speaks of a loss: then steps are done, and the curve
+/// has a point.
 fn wait_for_steps(child: &mut std::process::Child) -> std::thread::JoinHandle<String> {
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
-    while !said.contains("steps ") {
+    while !said.contains("loss ") {
         let length = stderr.read_line(&mut said).unwrap();
         assert!(length > 0, "it ended: {said}");
     }
