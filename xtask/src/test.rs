@@ -80,7 +80,9 @@ pub fn all(filter: Option<&str>) -> Result<()> {
     host.env("TENON_PLUGINS", env::components()?)
         .env("TENON_PYTHON", languages::interpreter_with(&CLIENT)?)
         .env("TENON_TORCH", languages::interpreter_with(&TORCH)?)
-        .env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?);
+        .env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?)
+        // A software GPU would take a quarter of an hour to find out which kernels are fastest.
+        .env("CUBECL_AUTOTUNE_LEVEL", "minimal");
     // A part of the workspace would resolve other features and build its dependencies again.
     host.args([
         "test",

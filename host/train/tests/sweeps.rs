@@ -60,7 +60,7 @@ fn a_grid_trains_every_combination_and_keeps_the_best() {
             ..sweep(
                 json!({
                     "learning_rate": {"values": [1e-6, 1e-2]},
-                    "recipe_config.width": {"values": [16, 32]},
+                    "recipe_config.n_embd": {"values": [16, 32]},
                 }),
                 Strategy::Grid,
             )
@@ -73,7 +73,7 @@ fn a_grid_trains_every_combination_and_keeps_the_best() {
         .map(|run| {
             (
                 run.params["learning_rate"].as_f64().unwrap(),
-                run.params["recipe_config.width"].as_i64().unwrap(),
+                run.params["recipe_config.n_embd"].as_i64().unwrap(),
             )
         })
         .collect();
@@ -235,10 +235,10 @@ fn sweeps_that_cannot_be_meant() {
     );
     refused(
         sweep(
-            json!({"recipe_config.width": {"values": ["wide"]}}),
+            json!({"recipe_config.n_embd": {"values": ["wide"]}}),
             Strategy::Grid,
         ),
-        &["width"],
+        &["n_embd"],
     );
     refused(
         sweep(

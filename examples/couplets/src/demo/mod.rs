@@ -114,7 +114,7 @@ pub fn run(options: &Options) -> Result<()> {
     );
     print!(
         "{}",
-        table(&ROWS, &[("pre-trained", &before), ("fine-tuned", &after)])?
+        table(&ROWS, &[("pre-trained", &before), ("fine-tuned", &after)])
     );
     println!("\nThree couplets (the constraint guarantees length, tones and no repeats):\n");
     for (upper, lower) in &answers {

@@ -44,11 +44,11 @@ impl Plan {
     #[must_use]
     pub fn real() -> Self {
         Self {
-            recipe_config: sizes(2, 3, 256, 4, 0.1),
+            recipe_config: sizes(2, 2, 256, 4, 0.0),
             vocabulary: 8192,
-            pretrain_minutes: 8.0,
-            finetune_minutes: 18.0,
-            batch_rows: 128,
+            pretrain_minutes: 7.0,
+            finetune_minutes: 17.0,
+            batch_rows: 64,
             pretrain_rate: 1.5e-3,
             finetune_rate: 1.5e-3,
             rows: 1000,

@@ -1,6 +1,5 @@
 //! The table of before and after.
 
-use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// A metric of an evaluation run, with its interval.
@@ -25,22 +24,17 @@ pub struct Row {
     pub higher_is_better: Option<bool>,
 }
 
-/// The metric of a run as `tenon runs show --json` prints it.
-///
-/// # Errors
-/// If the run does not have it.
-pub fn measured(run: &Value, metric: &str) -> Result<Measured> {
+/// The metric of a run as `tenon runs show --json` prints it; nothing where it is not defined: the tones
+/// of a model whose answers have none of the right length.
+pub fn measured(run: &Value, metric: &str) -> Option<Measured> {
     let last = |name: &str| -> Option<f64> { run["metrics"][name]["last"].as_f64() };
-    let value = last(metric).with_context(|| format!("the run has no metric `{metric}`"))?;
+    let value = last(metric)?;
     let interval = last(&format!("{metric}/low")).zip(last(&format!("{metric}/high")));
-    Ok(Measured { value, interval })
+    Some(Measured { value, interval })
 }
 
 /// The table as text: one line a metric, one column a model.
-///
-/// # Errors
-/// If a run lacks a metric.
-pub fn table(rows: &[Row], models: &[(&str, &Value)]) -> Result<String> {
+pub fn table(rows: &[Row], models: &[(&str, &Value)]) -> String {
     let mut lines = vec![
         std::iter::once(String::new())
             .chain(models.iter().map(|(name, _)| (*name).to_owned()))
@@ -54,7 +48,8 @@ pub fn table(rows: &[Row], models: &[(&str, &Value)]) -> Result<String> {
         };
         let mut line = vec![format!("{}{arrow}", row.label)];
         for (_, run) in models {
-            line.push(cell(measured(run, row.metric)?, row.percent));
+            let measured = measured(run, row.metric);
+            line.push(measured.map_or_else(|| "–".to_owned(), |m| cell(m, row.percent)));
         }
         lines.push(line);
     }
@@ -84,7 +79,7 @@ pub fn table(rows: &[Row], models: &[(&str, &Value)]) -> Result<String> {
         text.push_str(out.trim_end());
         text.push('\n');
     }
-    Ok(text)
+    text
 }
 
 fn cell(measured: Measured, percent: bool) -> String {
@@ -150,7 +145,7 @@ mod tests {
             },
         ];
         let (before, after) = (run(0.2), run(0.5));
-        let text = table(&rows, &[("before", &before), ("after", &after)]).unwrap();
+        let text = table(&rows, &[("before", &before), ("after", &after)]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].contains("20.0 % [10.0, 30.0]"), "{text}");
@@ -160,11 +155,12 @@ mod tests {
             lines[0].find("after").map(|at| at + 5),
             Some(columns(lines[1]))
         );
-        assert!(
-            measured(&before, "c")
-                .unwrap_err()
-                .to_string()
-                .contains("`c`")
-        );
+        let row = Row {
+            label: "undefined",
+            metric: "c",
+            ..rows[0]
+        };
+        let text = table(&[row], &[("before", &before)]);
+        assert!(text.trim_end().ends_with('–'), "{text}");
     }
 }
