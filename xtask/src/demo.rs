@@ -27,12 +27,18 @@ pub struct Demo {
     exit: bool,
 }
 
-/// Builds what is needed and runs it.
-pub fn run(demo: &Demo) -> Result<()> {
+/// Builds the components and the binaries; the folder of the latter.
+pub fn build() -> Result<PathBuf> {
     guests::build()?;
     // The whole workspace: cargo resolves other features for a part of it, and would build the
     // dependencies a second time for the tests.
     env::run(env::cargo()?.args(["build", "--release", "--workspace", "--bins", "--locked"]))?;
+    Ok(env::target()?.join("release"))
+}
+
+/// Builds what is needed and runs it.
+pub fn run(demo: &Demo) -> Result<()> {
+    let built = build()?;
     let home = match &demo.home {
         Some(home) => home.clone(),
         None => {
@@ -46,7 +52,6 @@ pub fn run(demo: &Demo) -> Result<()> {
         }
     };
     fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
-    let built = env::target()?.join("release");
     let mut command = Command::new(built.join("couplets"));
     command
         .arg("demo")

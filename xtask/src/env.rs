@@ -46,9 +46,23 @@ pub fn cargo() -> Result<Command> {
     command
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target()?);
-    // Set by cargo for this process; a nested cargo must find its own.
-    for name in ["RUSTC", "RUSTDOC", "CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"] {
-        command.env_remove(name);
+    // Set by cargo for this process. A nested cargo must find its own, and build scripts that ask for
+    // them would run again, and all that depends on them, after a build without xtask.
+    for (name, _) in env::vars_os() {
+        let mine = |name: &str| {
+            [
+                "CARGO_PKG_",
+                "CARGO_MANIFEST_",
+                "CARGO_BIN_",
+                "CARGO_CRATE_",
+            ]
+            .iter()
+            .any(|start| name.starts_with(start))
+                || ["RUSTC", "RUSTDOC", "CARGO_PRIMARY_PACKAGE"].contains(&name)
+        };
+        if name.to_str().is_some_and(mine) {
+            command.env_remove(&name);
+        }
     }
     Ok(command)
 }

@@ -24,6 +24,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Builds the plugins and the binaries and prints where `tenon` is.
+    Build,
     /// Builds every plugin into a component and prints where it is.
     Plugins,
     /// Builds the examples in C, Python and JavaScript into components and prints where they are.
@@ -49,6 +51,10 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Build => {
+            println!("{}", demo::build()?.join("tenon").display());
+            Ok(())
+        }
         Verb::Plugins => {
             for component in guests::build()? {
                 println!("{}", component.display());

@@ -10,9 +10,10 @@ const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// The client that a test asks our completions with.
 const CLIENT: [&str; 1] = ["openai==3.57.0"];
 /// What our models are compared with.
-const TORCH: [&str; 3] = [
+const TORCH: [&str; 4] = [
     "torch==2.15.0",
     "transformers==5.23.0",
+    "peft==0.21.2",
     "safetensors==0.8.0",
 ];
 
@@ -80,9 +81,7 @@ pub fn all(filter: Option<&str>) -> Result<()> {
     host.env("TENON_PLUGINS", env::components()?)
         .env("TENON_PYTHON", languages::interpreter_with(&CLIENT)?)
         .env("TENON_TORCH", languages::interpreter_with(&TORCH)?)
-        .env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?)
-        // A software GPU would take a quarter of an hour to find out which kernels are fastest.
-        .env("CUBECL_AUTOTUNE_LEVEL", "minimal");
+        .env("TENON_SKLEARN", languages::interpreter_with(&REFERENCES)?);
     // A part of the workspace would resolve other features and build its dependencies again.
     host.args([
         "test",

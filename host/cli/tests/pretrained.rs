@@ -221,3 +221,213 @@ fn a_pickle_is_never_executed() {
             .contains("\"bad\"")
     );
 }
+
+#[test]
+fn preferences_are_learnt_as_the_paper_says() {
+    let room = room(&["recipe-gpt"]);
+    let folder = room.path("base");
+    answer(&["make", "gpt2", "safetensors", &folder]);
+    import(&room, &folder, "base");
+    let rows: String = (0..8)
+        .map(|row| {
+            let (sun, sea) = (
+                ["the sun is", "is the sea"][row % 2],
+                ["over", "the sea"][row / 2 % 2],
+            );
+            let row = json!({
+                "prompt": format!("{sun} "),
+                "chosen": sea,
+                "rejected": format!("{sea} {row}"),
+            });
+            format!("{row}\n")
+        })
+        .collect();
+    let file = room.file("pairs.jsonl", &rows);
+    let theirs = answer(&["dpo", &folder, &file, "6"]);
+    room.ok(&["data", "import", "pairs", &file]);
+    let config = room.file(
+        "job.json",
+        json!({
+            "from": "base",
+            "dataset": "pairs",
+            "eval_dataset": "pairs#train",
+            "recipe_config": {"sequence": [
+                {"column": "prompt"},
+                {"column": "answer", "learnt": true},
+                {"special": "<|endoftext|>", "learnt": true},
+            ]},
+            "preference": {"beta": 0.2},
+            "batch": {"rows": 4, "shuffle": false},
+            "optimizer": {"kind": "adamw", "weight_decay": 0.0},
+            "learning_rate": 1e-3,
+            "schedule": {"kind": "constant"},
+            "clip_norm": null,
+            "steps": 6,
+            "log_every": 1,
+            "register": "aligned",
+        })
+        .to_string(),
+    );
+    let run = room.json(&["train", "--config", &config, "--device", "cpu"]);
+    let run = run["id"].as_str().unwrap();
+    for (metric, expected) in [
+        ("train/loss", "losses"),
+        ("train/rewards/margins", "margins"),
+    ] {
+        let points = room.json(&["runs", "show", run, "--metric", metric]);
+        let ours: Vec<f64> = points["points"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{points}"))
+            .iter()
+            .map(|point| point["value"].as_f64().unwrap())
+            .collect();
+        let expected = numbers(&theirs[expected]);
+        assert!(expected[5] != expected[0], "{expected:?}");
+        assert_close(&ours, &expected, metric);
+    }
+    let shown = room.json(&["runs", "show", run]);
+    let metric = |name: &str| shown["metrics"][name]["last"].as_f64().unwrap();
+    // Before the first step the two are alike, and nothing is preferred: ln 2.
+    assert!(metric("eval/loss") < 2f64.ln());
+    assert!(metric("eval/rewards/accuracies") > 0.5, "{shown}");
+    assert!(shown["metrics"]["eval/perplexity"].is_null(), "{shown}");
+
+    let error = room.fails(
+        2,
+        &[
+            "train",
+            "--config",
+            &config,
+            "--from",
+            "base",
+            "--pack-tokens",
+            "64",
+        ],
+    );
+    assert!(
+        error.contains("`batch.pack_tokens` cannot be set with `preference`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn adapters_compute_in_peft_what_the_merged_model_computes() {
+    let room = room(&["recipe-gpt", "recipe-llama"]);
+    for (kind, target) in [("gpt2", r"attn\.c_attn$|mlp\."), ("llama", "(q|v)_proj$")] {
+        let folder = room.path(kind);
+        answer(&["make", kind, "safetensors", &folder]);
+        import(&room, &folder, kind);
+        let rows = room.file(
+            "rows.jsonl",
+            "{\"text\": \"the sun is over the sea\"}\n".repeat(16),
+        );
+        let dataset = format!("rows-{kind}");
+        room.ok(&["data", "import", &dataset, &rows]);
+        let tuned = format!("{kind}-tuned");
+        let run = room.json(&[
+            "train",
+            "--from",
+            kind,
+            "--dataset",
+            &dataset,
+            "--steps",
+            "4",
+            "--learning-rate",
+            "0.02",
+            "--lora-rank",
+            "2",
+            "--lora-target",
+            target,
+            "--register",
+            &tuned,
+            "--device",
+            "cpu",
+        ]);
+        let adapter = room.path(&format!("{kind}-adapter"));
+        std::fs::create_dir(&adapter).unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            let (artifact, path) = (format!("adapter/{file}"), format!("{adapter}/{file}"));
+            room.ok(&[
+                "runs",
+                "artifact",
+                run["id"].as_str().unwrap(),
+                &artifact,
+                "--output",
+                &path,
+            ]);
+        }
+        let theirs = answer(&["peft", kind, &folder, &adapter]);
+        assert_ne!(theirs["before"], theirs["logs"], "it has learnt");
+        let ours = log_probabilities(&room, &tuned, &theirs["ids"]);
+        assert_close(&ours, &numbers(&theirs["logs"]), kind);
+    }
+}
+
+#[test]
+fn conversations_are_learnt_with_the_tokenizer_of_the_imported_model() {
+    let room = room(&["recipe-gpt", "transform-chat"]);
+    let folder = room.path("base");
+    answer(&["make", "gpt2", "safetensors", &folder]);
+    let report = import(&room, &folder, "base");
+    assert_eq!(report["tokenizer"], "base@1", "{report}");
+    let again = import(&room, &folder, "again");
+    assert_eq!(again["tokenizer"], "again@1", "{again}");
+    let talks: String = (0..16)
+        .map(|row| {
+            let (question, reply) = [("the sun", "is over"), ("the sea", "is under")][row % 2];
+            let talk = json!({"messages": [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": reply},
+            ]});
+            format!("{talk}\n")
+        })
+        .collect();
+    let talks = room.file("talks.jsonl", talks);
+    room.ok(&["data", "import", "talks", &talks]);
+    let template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}.{% endfor %}";
+    let steps =
+        json!([{"plugin": "tenon/chat", "tokenizer": "base", "config": {"template": template}}]);
+    let steps = room.file("steps.json", steps.to_string());
+    room.ok(&["data", "transform", "talks", "turns", "--steps", &steps]);
+    let run = room.json(&[
+        "train",
+        "--from",
+        "base",
+        "--dataset",
+        "turns",
+        "--recipe-config",
+        r#"{"sequence": [{"column": "prompt"}, {"column": "answer", "learnt": true}]}"#,
+        "--steps",
+        "250",
+        "--learning-rate",
+        "0.01",
+        "--log-every",
+        "1",
+        "--register",
+        "talker",
+        "--device",
+        "cpu",
+    ]);
+    let loss = &room.json(&["runs", "show", run["id"].as_str().unwrap()])["metrics"]["train/loss"];
+    let (worst, last) = (
+        loss["max"].as_f64().unwrap(),
+        loss["last"].as_f64().unwrap(),
+    );
+    assert!(worst > 3.0 && last < 0.1, "{loss}");
+    // Asked as it was taught, it answers as it was taught.
+    room.ok(&["deploy", "talker", "talker", "--max-tokens", "9"]);
+    let server = room.up(&["--device", "cpu"]);
+    for (question, reply) in [("the sun", "is over."), ("the sea", "is under.")] {
+        let request = json!({
+            "model": "talker",
+            "prompt": format!("[user]{question}.[assistant]"),
+            "max_tokens": reply.len(),
+            "temperature": 0,
+        });
+        let mut said = ureq::post(format!("{}/v1/completions", server.url))
+            .send_json(request)
+            .unwrap();
+        let said: Value = said.body_mut().read_json().unwrap();
+        assert_eq!(said["choices"][0]["text"], reply, "{said}");
+    }
+}

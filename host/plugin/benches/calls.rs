@@ -2,7 +2,8 @@
 //!
 //! - a tensor operation called by a guest against the same one called natively, paired in one run;
 //! - an instance from the pool, opened and called once;
-//! - a call of an open instance.
+//! - a call of an open instance;
+//! - 10,000 rows through a transform that does next to nothing, and through two that do something.
 //!
 //! The guest is written by hand in WebAssembly text: what is measured is the host's side, and the
 //! canonical calls are those that the SDK's bindings make too. Set `TENON_BENCH_RECIPE` to a recipe's
@@ -14,12 +15,15 @@ mod support;
 
 use std::{
     hint::black_box,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::FORWARD_NOTHING;
-use tenon_plugin::{Component, Engine, EngineOptions, Grants, Recipe};
+use tenon_plugin::{
+    Batch, Component, Engine, EngineOptions, Grants, Recipe, Transform, batch::Column,
+};
 use tenon_tensor::{
     Device, Tensor,
     nn::{Pass, Scope, Stage},
@@ -39,6 +43,7 @@ fn main() {
         &engine.load(&support::recipe(FORWARD_NOTHING, "")).unwrap(),
     );
     calls(&engine);
+    rows(&engine);
     if let Some(path) = std::env::var_os("TENON_BENCH_RECIPE") {
         let start = Instant::now();
         let component = engine.load(&std::fs::read(path).unwrap()).unwrap();
@@ -163,4 +168,58 @@ fn calls(engine: &Engine) {
         "an empty forward",
         time.as_secs_f64() * 1e6 / f64::from(TIMES)
     );
+}
+
+/// Rows through transforms that were compiled from Rust, as `cargo xtask plugins` builds them.
+fn rows(engine: &Engine) {
+    const ROWS: usize = 10_000;
+    let folder = std::env::var_os("TENON_PLUGINS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tenon/plugins"),
+        PathBuf::from,
+    );
+    let texts: Vec<String> = (0..ROWS)
+        .map(|row| {
+            let first = 0x4e00 + row as u32 * 7919 % 4000;
+            (0..7).filter_map(|at| char::from_u32(first + at)).collect()
+        })
+        .collect();
+    let batch = |column| Batch {
+        rows: ROWS as u32,
+        columns: vec![column],
+    };
+    let numbers = batch(Column::from_i64s("n", 0..ROWS as i64));
+    let texts = batch(Column::from_utf8("text", texts.iter().map(String::as_str)));
+    let cases: [(&str, &str, Value, &Batch); 3] = [
+        (
+            "n + 1",
+            "testing-probe-transform",
+            json!({"column": "n"}),
+            &numbers,
+        ),
+        (
+            "tenon/filter by length",
+            "transform-filter",
+            json!({"columns": ["text"], "max_characters": 9}),
+            &texts,
+        ),
+        (
+            "tenon/normalize",
+            "transform-normalize",
+            json!({"columns": ["text"]}),
+            &texts,
+        ),
+    ];
+    for (what, name, config, input) in cases {
+        let bytes = std::fs::read(folder.join(format!("{name}.wasm"))).unwrap();
+        let component = engine.load(&bytes).unwrap();
+        let mut transform = Transform::open(&component, &config, Grants::default()).unwrap();
+        let time = fastest(|| {
+            black_box(transform.process(black_box(input)).unwrap());
+        });
+        println!(
+            "{:<58} {:>10.2} M rows/s",
+            format!("10,000 rows through a transform: {what}"),
+            ROWS as f64 / time.as_secs_f64() / 1e6
+        );
+    }
 }

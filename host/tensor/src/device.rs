@@ -1,6 +1,7 @@
 //! Where tensors live: which devices there are, and what each can store.
 
 mod found;
+mod kernels;
 
 use std::{fmt, sync::OnceLock};
 
@@ -167,7 +168,10 @@ impl Device {
                 Which::Cpu => DispatchDevice::Flex(burn_flex::FlexDevice),
             };
             // The first use starts the driver.
-            guard("start of the device", || Ok(Storage::of(dispatch)))
+            guard("start of the device", || {
+                kernels::configure();
+                Ok(Storage::of(dispatch))
+            })
         })
         .as_ref()
         .map_err(Clone::clone)

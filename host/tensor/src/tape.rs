@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -105,6 +105,7 @@ struct State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     trace: AtomicBool,
+    autocast: AtomicU8,
 }
 
 impl Shared {
@@ -348,11 +349,36 @@ impl Tape {
         self.shared().trace.store(on, Ordering::Relaxed);
     }
 
+    /// From now on matrix products and convolutions of float32 tensors of which one is tracked here are
+    /// computed in `dtype` (bfloat16 or float16), and their gradients too; what they give is float32
+    /// again, as everything else is. Nothing: in float32.
+    pub fn autocast(&self, dtype: Option<DType>) {
+        let code = match dtype {
+            Some(DType::BF16) => 1,
+            Some(DType::F16) => 2,
+            _ => 0,
+        };
+        self.shared().autocast.store(code, Ordering::Relaxed);
+    }
+
     /// The first recorded operation whose output was not finite, since tracing was turned on.
     /// Infinities that are put in on purpose, as in masks, do not count.
     pub fn non_finite(&self) -> Option<NonFinite> {
         self.shared().state.lock().non_finite.clone()
     }
+}
+
+/// The type in which a product of these is to be computed, where that is another than theirs.
+#[inline]
+pub(crate) fn autocast(tensors: [&Tensor; 2]) -> Option<DType> {
+    let node = tensors.iter().find_map(|tensor| tensor.node())?;
+    let dtype = match node.tape.autocast.load(Ordering::Relaxed) {
+        0 => return None,
+        1 => DType::BF16,
+        _ => DType::F16,
+    };
+    let single = tensors.iter().all(|tensor| tensor.dtype() == DType::F32);
+    single.then_some(dtype)
 }
 
 /// Appends a node and gives its number.

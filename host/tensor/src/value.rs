@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use burn::{Dispatch, DispatchTensor};
+use burn::{Dispatch, DispatchDevice, DispatchTensor};
 use burn_backend::{
     DType as BurnType, Shape, Slice, TensorData, TensorMetadata,
     ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
@@ -60,6 +60,18 @@ impl Clone for OnDevice {
 /// without dimensions, so a scalar has one of size 1 there.
 pub(crate) fn device_shape(shape: Shape) -> Shape {
     if shape.is_empty() { [1].into() } else { shape }
+}
+
+/// A tensor without elements on a device. There is nothing to copy, and CUDA refuses to copy it: a
+/// stride would be 0.
+fn empty(shape: Shape, dtype: BurnType, device: &DispatchDevice) -> Result<Value, TensorError> {
+    guard("from_bytes", || {
+        Ok(Value::Gpu(OnDevice::new(match dtype {
+            BurnType::Bool(_) => Dispatch::bool_empty(shape, device, dtype.into()),
+            _ if dtype.is_float() => Dispatch::float_empty(shape, device, dtype.into()),
+            _ => Dispatch::int_empty(shape, device, dtype.into()),
+        })))
+    })
 }
 
 /// Which of a backend's families of primitives an element type belongs to.
@@ -298,6 +310,9 @@ impl Value {
             shape: device_shape(data.shape),
             ..data
         };
+        if data.shape.contains(&0) {
+            return empty(data.shape, data.dtype, target);
+        }
         guard("from_bytes", || {
             Ok(Value::Gpu(OnDevice::new(match kind {
                 Kind::Float => Dispatch::float_from_data(data, target),
@@ -313,12 +328,23 @@ impl Value {
             Value::Cpu(tensor) => guard("read", || Ok(tensor.clone().into_data())),
             Value::Gpu(tensor) => guard("read", || {
                 let tensor = tensor.tensor();
+                // CUDA refuses to copy what has odd strides, also those of dimensions of size 1,
+                // which count for contiguous elsewhere: as a vector it has none.
+                let shape = TensorMetadata::shape(&tensor);
+                let flat: Shape = [shape.num_elements()].into();
                 let data = match kind {
-                    Kind::Float => burn_backend::read_sync(Dispatch::float_into_data(tensor)),
-                    Kind::Int => burn_backend::read_sync(Dispatch::int_into_data(tensor)),
-                    Kind::Bool => burn_backend::read_sync(Dispatch::bool_into_data(tensor)),
+                    Kind::Float => burn_backend::read_sync(Dispatch::float_into_data(
+                        Dispatch::float_reshape(tensor, flat),
+                    )),
+                    Kind::Int => burn_backend::read_sync(Dispatch::int_into_data(
+                        Dispatch::int_reshape(tensor, flat),
+                    )),
+                    Kind::Bool => burn_backend::read_sync(Dispatch::bool_into_data(
+                        Dispatch::bool_reshape(tensor, flat),
+                    )),
                 };
-                data.map_err(|error| backend_error("read", &error.to_string()))
+                let data = data.map_err(|error| backend_error("read", &error.to_string()))?;
+                Ok(TensorData { shape, ..data })
             }),
         }
     }

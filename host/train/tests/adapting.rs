@@ -110,8 +110,9 @@ fn adapters_learn_what_the_weights_need_not() {
         );
         let adapter = values(&artifact(&place, &run, ADAPTER[1]));
         assert_eq!(adapter.len(), 6, "{:?}", adapter.keys());
-        let part =
-            |part: &str| &adapter[&format!("base_model.model.h.0.attn.c_attn.lora_{part}.weight")];
+        let part = |part: &str| {
+            &adapter[&format!("base_model.model.transformer.h.0.attn.c_attn.lora_{part}.weight")]
+        };
         let (a, b) = (part("A"), part("B"));
         let name = "h.0.attn.c_attn.weight";
         for (at, (new, old)) in after[name].iter().zip(&before[name]).enumerate() {
@@ -171,6 +172,19 @@ fn an_adapted_training_that_was_stopped_goes_on_where_it_was() {
     place.jobs.stop(&run.id).unwrap();
     let stopped = place.jobs.wait(&run.id).unwrap();
     assert_eq!(stopped.status.name(), "interrupted");
+    // What it started from is kept by the model that it started from.
+    let folder = place.folder.path().join("runs").join(&run.id);
+    let checkpoints = std::fs::read_dir(folder).unwrap();
+    let file = checkpoints
+        .map(|entry| entry.unwrap().path().join("params.safetensors"))
+        .find(|path| path.exists())
+        .unwrap();
+    let kept = values(&file);
+    assert!(
+        !kept.is_empty() && kept.keys().all(|name| name.contains(".lora_")),
+        "{:?}",
+        kept.keys()
+    );
     place.jobs.resume(&run.id).unwrap();
     let run = support::finished(place.jobs.wait(&run.id).unwrap());
     for name in [WEIGHTS, ADAPTER[0], ADAPTER[1]] {

@@ -15,7 +15,7 @@ use tenon_plugin::{
 };
 use tenon_tensor::optim::{OptimizerConfig, Sgd};
 use tenon_track::{ReferenceKind, RunStatus};
-use tenon_train::{EarlyStopping, ScheduleSpec, TrainSpec};
+use tenon_train::{EarlyStopping, Precision, ScheduleSpec, TrainSpec};
 
 #[test]
 fn a_model_learns_and_everything_that_made_it_is_recorded() {
@@ -395,4 +395,88 @@ fn the_seed_decides_and_nothing_else() {
     let [a, b, c] = [1, 1, 2].map(|seed| weights(&place.finish(of(seed))));
     assert_eq!(a, b);
     assert_ne!(a, c);
+}
+
+#[test]
+fn statistics_say_where_a_model_is_large() {
+    let place = place();
+    let run = place.finish(TrainSpec {
+        statistics_every: Some(5),
+        clip_norm: None,
+        ..spec(10)
+    });
+    let at = |metric: &str| place.points(&run.id, metric);
+    // The gradients' root mean squares are those of the norm that is logged anyway.
+    let norm = at("train/grad_norm")[9].1;
+    let (_, manifest) = place
+        .platform()
+        .manifest(&format!("run:{}", run.id))
+        .unwrap();
+    let params = place
+        .platform()
+        .load(&manifest, Grants::default())
+        .unwrap()
+        .params()
+        .clone();
+    let mut squares = 0.0;
+    for name in params.names() {
+        let points = at(&format!("gradients/{name}"));
+        assert_eq!(
+            points.iter().map(|point| point.0).collect::<Vec<_>>(),
+            [5, 10]
+        );
+        let count = params.get(&name).unwrap().numel() as f64;
+        squares += points[1].1.powi(2) * count;
+        assert!(at(&format!("weights/{name}")).len() == 2, "{name}");
+    }
+    assert!(
+        (squares.sqrt() / norm - 1.0).abs() < 1e-5,
+        "{} and {norm}",
+        squares.sqrt()
+    );
+    // What a norm gives has about the size of its weight, and never more than the root of its width.
+    let normed = at("activations/h.0.ln_1");
+    let scale = at("weights/h.0.ln_1.weight")[1].1;
+    assert!(
+        (normed[1].1 / scale - 1.0).abs() < 0.2,
+        "{normed:?} {scale}"
+    );
+    let largest = at("activations_max/h.0.ln_1")[1].1;
+    assert!(
+        largest >= normed[1].1 && largest < 2.0 * 32f64.sqrt(),
+        "{largest}"
+    );
+    for layer in ["wte", "h.0.attn.c_attn", "h.0.mlp.c_proj", "ln_f"] {
+        assert!(at(&format!("activations/{layer}"))[0].1 > 0.0, "{layer}");
+    }
+    assert!(run.metrics["memory/saved_bytes"].last > 0.0);
+    assert!(run.metrics["memory/process_peak_bytes"].last > 1e6);
+}
+
+#[test]
+fn reduced_precision_learns_what_single_precision_learns() {
+    let place = place();
+    let run = |precision| {
+        place.finish(TrainSpec {
+            precision,
+            ..spec(60)
+        })
+    };
+    let single = run(Precision::Float32);
+    let loss = |run: &tenon_track::Run| run.metrics["eval/loss"].last;
+    assert!(!single.metrics.contains_key("train/loss_scale"));
+    for precision in [Precision::Bfloat16, Precision::Float16] {
+        let reduced = run(precision);
+        let (a, b) = (loss(&single), loss(&reduced));
+        assert!(a != b && (a - b).abs() < 0.1, "{precision:?}: {a} and {b}");
+        // The first gradient is the same but for rounding, whatever the loss was multiplied by.
+        let norm = |run: &tenon_track::Run| place.points(&run.id, "train/grad_norm")[0].1;
+        let ratio = norm(&reduced) / norm(&single);
+        assert!((ratio - 1.0).abs() < 0.05, "{precision:?}: {ratio}");
+        let scale = reduced.metrics.get("train/loss_scale");
+        assert_eq!(scale.is_some(), precision == Precision::Float16);
+        if let Some(scale) = scale {
+            assert!(scale.last >= 1.0 && scale.last <= 65_536.0, "{scale:?}");
+        }
+    }
 }

@@ -125,6 +125,14 @@ pub struct Train {
     /// Longest gradient; 0 clips nothing [default: 1].
     #[arg(long, value_name = "X", help_heading = "Optimisation")]
     pub clip_norm: Option<f64>,
+    /// The precision of matrix products and convolutions [default: float32].
+    #[arg(
+        long,
+        value_name = "TYPE",
+        value_parser = ["float32", "bfloat16", "float16"],
+        help_heading = "Optimisation"
+    )]
+    pub precision: Option<String>,
 
     /// Do not train parameters whose names this regular expression finds; may be given several times.
     #[arg(long, value_name = "PATTERN", help_heading = "Fine-tuning")]
@@ -161,6 +169,9 @@ pub struct Train {
     /// Steps between two points of the metrics [default: 10].
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub log_every: Option<u64>,
+    /// Steps between two points of the sizes of gradients, weights and activations.
+    #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
+    pub statistics_every: Option<u64>,
     /// Steps between two evaluations.
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]
     pub eval_every: Option<u64>,

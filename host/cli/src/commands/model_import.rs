@@ -156,6 +156,9 @@ fn imported(report: &ImportReport, page: &mut Page) {
             text::bytes(report.bytes)
         ));
     }
+    if let Some(tokenizer) = &report.tokenizer {
+        page.line(format!("its tokenizer is {tokenizer}"));
+    }
     let renamed: Vec<String> = report
         .renamed
         .iter()

@@ -3,6 +3,9 @@
 models.py make KIND FORM FOLDER    writes a tiny model; prints what it computes, as JSON
 models.py load KIND FOLDER [OTHER] loads an export with from_pretrained; prints what it computes, and how
                                    far its parameters are from those of OTHER
+models.py dpo FOLDER ROWS STEPS    the losses and mean margins of direct preference optimisation of a GPT-2,
+                                   with AdamW, batches of 4 rows in their order; prints them
+models.py peft KIND FOLDER ADAPTER prints what a model computes, and what it does under an adapter in PEFT's layout
 models.py evil FILE TARGET         writes a pickle that would create TARGET if it were executed
 
 KIND: gpt2, llama, bert. FORM: safetensors, shards, bin, old-bin, bin-shards, half, checkpoint, views.
@@ -182,6 +185,57 @@ def load(kind, folder, other=None):
     print(json.dumps(answer))
 
 
+def peft(kind, folder, adapter):
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    _, _, cls = KINDS[kind]
+    base = cls.from_pretrained(folder)
+    ids = ids_of(folder)
+    before = computed(base, ids)
+    model = PeftModel.from_pretrained(base, adapter)
+    # What PEFT does not find it makes anew, without a word.
+    stored = load_file(Path(adapter) / "adapter_model.safetensors")
+    names = {name.replace(".default.", ".") for name in model.state_dict() if ".lora_" in name}
+    assert names == set(stored), "other names"
+    print(json.dumps({"ids": ids, "before": before, "logs": computed(model, ids)}))
+
+
+def dpo(folder, rows, steps):
+    """Equation 7 of Rafailov et al. 2023, as it stands there."""
+    beta, rate, batch_rows = 0.2, 1e-3, 4
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    policy = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    reference = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    rows = [json.loads(line) for line in Path(rows).read_text().splitlines()]
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def likelihood(model, row, answer):
+        prompt = encode(row["prompt"])
+        ids = prompt + encode(row[answer]) + [tokenizer.eos_token_id]
+        logs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], -1)
+        return sum(logs[at - 1, ids[at]] for at in range(len(prompt), len(ids)))
+
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=rate, weight_decay=0.0)
+    losses, margins = [], []
+    for step in range(int(steps)):
+        first = step * batch_rows % len(rows)
+        rewards = []
+        for row in rows[first:first + batch_rows]:
+            with torch.no_grad():
+                base = [likelihood(reference, row, answer) for answer in ("chosen", "rejected")]
+            now = [likelihood(policy, row, answer) for answer in ("chosen", "rejected")]
+            rewards.append(beta * ((now[0] - base[0]) - (now[1] - base[1])))
+        rewards = torch.stack(rewards)
+        loss = -torch.nn.functional.logsigmoid(rewards).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        margins.append(rewards.mean().item())
+    print(json.dumps({"losses": losses, "margins": margins}))
+
+
 class Evil:
     def __init__(self, target):
         self.target = target
@@ -203,4 +257,4 @@ def evil(file, target):
 
 
 if __name__ == "__main__":
-    {"make": make, "load": load, "evil": evil}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "load": load, "peft": peft, "dpo": dpo, "evil": evil}[sys.argv[1]](*sys.argv[2:])

@@ -90,6 +90,7 @@ pub struct EncodedRows {
     pub(super) pad: u32,
     rows: usize,
     cut: u64,
+    paired: bool,
 }
 
 impl std::fmt::Debug for EncodedRows {
@@ -166,6 +167,7 @@ impl EncodedRows {
             pad: tokenizer.map_or(0, Tokenizer::pad_id),
             rows: 0,
             cut: 0,
+            paired: false,
         };
         for input in &signature.inputs {
             match &input.layout {
@@ -276,6 +278,61 @@ impl EncodedRows {
         Ok(())
     }
 
+    /// Pairs of rows that are compared: row i of `self` with row i of `other`, which becomes row
+    /// n + i. A loader walks over the pairs; a batch has the first rows of its pairs and then, in the
+    /// same order, the second ones.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] if they differ in their number of rows or in their inputs.
+    pub fn paired(mut self, other: Self) -> Result<Self> {
+        let names = |rows: &Self| -> Vec<String> {
+            let inputs = rows.signature.inputs.iter();
+            inputs.map(|input| input.name.clone()).collect()
+        };
+        if self.rows != other.rows || names(&self) != names(&other) || self.paired || other.paired {
+            return Err(DataError::Invalid(format!(
+                "{} and {} rows, of the inputs {} and {}, are no pairs",
+                self.rows,
+                other.rows,
+                names(&self).join(", "),
+                names(&other).join(", ")
+            )));
+        }
+        if self.rows > u32::MAX as usize / 2 {
+            return Err(DataError::Values(
+                "more than 2³¹ pairs cannot be trained on at once; take a part of them".into(),
+            ));
+        }
+        for (sequence, more) in self.sequences.iter_mut().zip(other.sequences) {
+            let before = sequence.tokens.len() as u64;
+            sequence.tokens.extend(more.tokens);
+            sequence
+                .ends
+                .extend(more.ends.into_iter().map(|end| before + end));
+            sequence.piece_ends.extend(more.piece_ends);
+        }
+        for (fixed, more) in self.fixed.iter_mut().zip(other.fixed) {
+            fixed.bytes.extend(more.bytes);
+        }
+        self.rows += other.rows;
+        self.cut += other.cut;
+        self.paired = true;
+        Ok(self)
+    }
+
+    /// Whether the rows are pairs; see [`EncodedRows::paired`].
+    pub fn is_paired(&self) -> bool {
+        self.paired
+    }
+
+    /// What a loader walks over: rows, or pairs of them.
+    pub fn units(&self) -> usize {
+        match self.paired {
+            true => self.rows / 2,
+            false => self.rows,
+        }
+    }
+
     /// The signature that the rows were encoded for.
     pub fn signature(&self) -> &Signature {
         &self.signature
@@ -318,18 +375,24 @@ impl EncodedRows {
         Ok(self.sequences[self.sequence(input)?].row(row))
     }
 
-    /// The length of a row's longest sequence.
+    /// The length of the longest sequence of a row, or of a pair.
     pub(super) fn length(&self, row: usize) -> usize {
+        let partner = self.paired.then_some(self.rows / 2 + row);
         self.sequences
             .iter()
-            .map(|sequence| sequence.row(row).len())
+            .flat_map(|sequence| {
+                let length = |row: usize| sequence.row(row).len();
+                [Some(length(row)), partner.map(length)]
+            })
+            .flatten()
             .max()
             .unwrap_or(0)
     }
 
     /// Whether several rows may share a row of a batch.
     pub fn is_packable(&self) -> bool {
-        !self.sequences.is_empty()
+        !self.paired
+            && !self.sequences.is_empty()
             && self.fixed.is_empty()
             && self
                 .sequences

@@ -15,14 +15,15 @@ use crate::error::{DataError, Result};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchOptions {
-    /// Rows of a batch.
+    /// Rows of a batch, or pairs of rows where pairs are learnt from.
     pub rows: usize,
     /// Whether every epoch has another order.
     pub shuffle: bool,
     /// Of the order and of hidden tokens.
     pub seed: u64,
-    /// Widths are rounded up to a multiple of this.
-    pub pad_multiple: usize,
+    /// Widths are rounded up to a multiple of this. Nothing: as wide as needed, or what the device is
+    /// best at, where the one who trains knows it.
+    pub pad_multiple: Option<usize>,
     /// Several documents share a row of at most this many tokens, where the recipe's inputs are
     /// packable; where they are not, this has no effect.
     pub pack_tokens: Option<usize>,
@@ -38,7 +39,7 @@ impl Default for BatchOptions {
             rows: 32,
             shuffle: true,
             seed: 0,
-            pad_multiple: 1,
+            pad_multiple: None,
             pack_tokens: None,
             bucket_batches: 0,
             drop_last: false,
@@ -77,7 +78,7 @@ impl Loader {
                 "there are no rows to make batches from".into(),
             ));
         }
-        if options.rows == 0 || options.pad_multiple == 0 || options.pack_tokens == Some(0) {
+        if options.rows == 0 || options.pad_multiple == Some(0) || options.pack_tokens == Some(0) {
             return Err(DataError::Invalid(
                 "`rows`, `pad_multiple` and `pack_tokens` of a batch must be at least 1".into(),
             ));
@@ -155,8 +156,18 @@ impl Loader {
 
     fn collate(&self, plan: &EpochPlan, position: Position) -> Result<CollatedBatch> {
         let mask_key = rng::derive(rng::derive_str(self.options.seed, "mask"), position.epoch);
-        let rows = plan.batch(position.batch as usize);
+        let mut rows = plan.batch(position.batch as usize);
+        let partners: Vec<u32>;
+        if self.rows.is_paired() {
+            let half = self.rows.units() as u32;
+            partners = rows
+                .iter()
+                .flat_map(|row| row.iter())
+                .map(|row| half + row)
+                .collect();
+            rows.extend(partners.chunks(1));
+        }
         self.rows
-            .collate(&rows, self.options.pad_multiple, mask_key)
+            .collate(&rows, self.options.pad_multiple.unwrap_or(1), mask_key)
     }
 }

@@ -22,7 +22,7 @@ impl EpochPlan {
     /// Plans an epoch.
     pub fn new(rows: &EncodedRows, options: &BatchOptions, epoch: u64) -> Self {
         let key = rng::derive(rng::derive_str(options.seed, "order"), epoch);
-        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+        let mut order: Vec<u32> = (0..rows.units() as u32).collect();
         if options.shuffle {
             shuffle(&mut order, key);
         }

@@ -136,7 +136,7 @@ fn sequences_and_labels_follow_the_contract_padded_and_packed() {
         let options = BatchOptions {
             rows: 7,
             pack_tokens,
-            pad_multiple,
+            pad_multiple: Some(pad_multiple),
             seed: 3,
             ..BatchOptions::default()
         };

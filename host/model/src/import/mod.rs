@@ -272,6 +272,12 @@ impl Prepared {
             metrics: BTreeMap::new(),
         };
         report.bytes = blobs.size(&digest)?;
+        // Under the model's name, so that transforms can be given it too.
+        if let (None, Some(tokenizer)) = (&spec.tokenizer, &chosen.tokenizer) {
+            let name = tokenizer_name(&spec.name);
+            let (_, record) = platform.tokenizers.import(&name, tokenizer.json())?;
+            report.tokenizer = Some(format!("{}@{}", record.name, record.version));
+        }
         let version = platform.tracker.register_version(
             &spec.name,
             manifest,
@@ -280,6 +286,22 @@ impl Prepared {
         )?;
         report.version = Some(version);
         Ok(report)
+    }
+}
+
+/// A model's name as the name of its tokenizer: those have fewer characters to choose from.
+fn tokenizer_name(model: &str) -> String {
+    let plain: String = model
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() || "._-".contains(c) => c,
+            _ => '-',
+        })
+        .take(100)
+        .collect();
+    match plain.trim_start_matches(['.', '_', '-']) {
+        "" => "model".to_owned(),
+        name => name.to_owned(),
     }
 }
 

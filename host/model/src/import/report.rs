@@ -14,6 +14,8 @@ use super::Chosen;
 pub struct ImportReport {
     /// What was registered.
     pub version: Option<ModelVersion>,
+    /// The version of a stored tokenizer that the model's own is, or has become.
+    pub tokenizer: Option<String>,
     /// Tensors of the checkpoint that the model uses.
     pub tensors: usize,
     /// Bytes of the stored weights.

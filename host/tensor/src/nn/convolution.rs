@@ -70,10 +70,10 @@ impl Scope {
             .bias
             .then(|| here.obtain("bias", &[out], options.bias_init, fans))
             .transpose()?;
-        match kernel.len() {
-            1 => x.conv1d(&weight, bias.as_ref(), &options.conv),
-            _ => x.conv2d(&weight, bias.as_ref(), &options.conv),
-        }
+        here.seen(match kernel.len() {
+            1 => x.conv1d(&weight, bias.as_ref(), &options.conv)?,
+            _ => x.conv2d(&weight, bias.as_ref(), &options.conv)?,
+        })
     }
 
     /// x [batch, channels, ...]; `NAME.weight`, `.bias`, `.running_mean`, `.running_var`. Batch
@@ -139,6 +139,6 @@ impl Scope {
             .add_scalar(f64::from(eps))?
             .rsqrt()?
             .mul(&weight.reshape(&column)?)?;
-        x.sub(&mean)?.mul(&scale)?.add(&bias.reshape(&column)?)
+        here.seen(x.sub(&mean)?.mul(&scale)?.add(&bias.reshape(&column)?)?)
     }
 }

@@ -16,7 +16,7 @@ pub use attention::{AttentionKind, AttentionOptions};
 pub use cache::{SequenceCache, SharedCache, reorder};
 pub use convolution::ConvLayerOptions;
 pub use pass::{Pass, Stage};
-pub use scope::{LinearOptions, NormKind, Scope, WeightLayout};
+pub use scope::{Activation, LinearOptions, NormKind, Scope, WeightLayout};
 pub use sequence::SequenceInfo;
 
 pub use crate::params::Init;

@@ -4,14 +4,14 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
 use crate::{
-    Tape, Tensor, TensorError,
+    DType, Tape, Tensor, TensorError,
     params::{Fans, Init, LORA_A, LORA_B, ParamKind, Params},
     rng,
 };
@@ -70,6 +70,20 @@ struct Shared {
     /// Of the adapters' dropout, and how often it was drawn.
     key: u64,
     draws: AtomicU64,
+    /// Whether the layers' outputs are looked at, and what was seen of them.
+    watching: AtomicBool,
+    seen: Mutex<Vec<Activation>>,
+}
+
+/// What a layer gave, in two numbers; tensors, so that nothing waits for the device.
+#[derive(Clone)]
+pub struct Activation {
+    /// The layer's name.
+    pub layer: String,
+    /// The root of the mean square of all numbers.
+    pub rms: Tensor,
+    /// The largest magnitude.
+    pub largest: Tensor,
 }
 
 /// Where a recipe finds its parameters: a place in the tree of names. Asking twice for one name
@@ -98,6 +112,8 @@ impl Scope {
                 buffers: Mutex::default(),
                 key,
                 draws: AtomicU64::new(0),
+                watching: AtomicBool::new(false),
+                seen: Mutex::default(),
             }),
             prefix: String::new(),
         }
@@ -114,6 +130,31 @@ impl Scope {
     /// The values that are behind this scope.
     pub fn params(&self) -> &Params {
         &self.shared.params
+    }
+
+    /// From now on the outputs of linear layers, embeddings, convolutions and norms are looked at; see
+    /// [`Self::activations`].
+    pub fn watch(&self) {
+        self.shared.watching.store(true, Ordering::Relaxed);
+    }
+
+    /// What was seen since [`Self::watch`], in the order in which it was computed. A layer that is used
+    /// twice comes twice.
+    pub fn activations(&self) -> Vec<Activation> {
+        self.shared.seen.lock().clone()
+    }
+
+    /// The output of the layer that this is the scope of, on its way to the recipe.
+    pub(super) fn seen(&self, y: Tensor) -> Result<Tensor, TensorError> {
+        if self.shared.watching.load(Ordering::Relaxed) && y.numel() > 0 {
+            let flat = y.detach()?.cast(DType::F32)?.reshape(&[-1])?;
+            self.shared.seen.lock().push(Activation {
+                layer: self.prefix.clone(),
+                rms: flat.mul(&flat)?.mean(&[], false)?.sqrt()?,
+                largest: flat.abs()?.max(0, false)?,
+            });
+        }
+        Ok(y)
     }
 
     /// Whether this is a scope of a training pass.
@@ -247,7 +288,7 @@ impl Scope {
                 }
             }
         };
-        here.adapted(x, y, out, options.layout)
+        here.seen(here.adapted(x, y, out, options.layout)?)
     }
 
     /// A linear layer's output with what its adapter adds, where it has one.
@@ -291,7 +332,7 @@ impl Scope {
         let here = self.child(name);
         let weight = here.obtain("weight", &[count, dim], init, Fans::of(&[count, dim]))?;
         self.shared.params.mark_embedding(&here.full("weight"));
-        weight.embedding(ids)
+        here.seen(weight.embedding(ids)?)
     }
 
     /// Over the last dimension; `NAME.weight` (ones) and, where `bias`, `NAME.bias` (zeros).
@@ -312,16 +353,16 @@ impl Scope {
         let bias = bias
             .then(|| here.obtain("bias", &[dim], Init::Zeros, None))
             .transpose()?;
-        match kind {
-            NormKind::Layer => x.layer_norm(Some(&weight), bias.as_ref(), eps),
+        here.seen(match kind {
+            NormKind::Layer => x.layer_norm(Some(&weight), bias.as_ref(), eps)?,
             NormKind::Rms => {
                 let y = x.rms_norm(Some(&weight), eps)?;
                 match bias {
-                    Some(bias) => y.add(&bias),
-                    None => Ok(y),
+                    Some(bias) => y.add(&bias)?,
+                    None => y,
                 }
             }
-        }
+        })
     }
 
     pub(super) fn last_dim(

@@ -6,7 +6,11 @@ use super::{
     ConvOptions,
     common::{need_shape, reshaped, sum_over_places},
 };
-use crate::{Tensor, TensorError, raw, tape::record, value::on};
+use crate::{
+    DType, Tensor, TensorError, raw,
+    tape::{autocast, record},
+    value::on,
+};
 
 /// Sizes of a checked convolution over two spatial dimensions.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,13 @@ impl Tensor {
         bias: Option<&Tensor>,
         options: &ConvOptions,
     ) -> Result<Tensor, TensorError> {
+        if let Some(dtype) = autocast([self, weight]) {
+            let bias = bias.map(|bias| bias.cast(dtype)).transpose()?;
+            return self
+                .cast(dtype)?
+                .conv1d(&weight.cast(dtype)?, bias.as_ref(), options)?
+                .cast(DType::F32);
+        }
         let plan = plan("conv1d", self, weight, bias, options, 1)?;
         let flat = |x: &Tensor| x.unsqueeze(2);
         convolve(&flat(self)?, &flat(weight)?, bias, plan)?.squeeze(2)
@@ -54,6 +65,13 @@ impl Tensor {
         bias: Option<&Tensor>,
         options: &ConvOptions,
     ) -> Result<Tensor, TensorError> {
+        if let Some(dtype) = autocast([self, weight]) {
+            let bias = bias.map(|bias| bias.cast(dtype)).transpose()?;
+            return self
+                .cast(dtype)?
+                .conv2d(&weight.cast(dtype)?, bias.as_ref(), options)?
+                .cast(DType::F32);
+        }
         let plan = plan("conv2d", self, weight, bias, options, 2)?;
         convolve(self, weight, bias, plan)
     }

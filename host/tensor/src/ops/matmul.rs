@@ -3,7 +3,12 @@
 use burn_backend::ops::FloatTensorOps;
 
 use super::common::{broadcast, expanded, need_shape, permuted, reshaped, sum_leading, sum_to};
-use crate::{Tensor, TensorError, dims::Dims, tape::record, value::on};
+use crate::{
+    DType, Tensor, TensorError,
+    dims::Dims,
+    tape::{autocast, record},
+    value::on,
+};
 
 impl Tensor {
     /// The products of the matrices in the last two dimensions; the leading dimensions broadcast.
@@ -12,6 +17,12 @@ impl Tensor {
     /// `ShapeMismatch` when a tensor has no matrix or the shapes do not fit; `InvalidArgument`
     /// unless both are floating-point, of one type and device.
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor, TensorError> {
+        if let Some(dtype) = autocast([self, other]) {
+            return self
+                .cast(dtype)?
+                .matmul(&other.cast(dtype)?)?
+                .cast(DType::F32);
+        }
         self.need_float("matmul")?;
         self.need_same("matmul", other)?;
         let (&[.., _, inner], &[.., inner_too, _]) = (self.shape(), other.shape()) else {
@@ -51,6 +62,13 @@ impl Tensor {
     /// # Errors
     /// As [`Self::matmul`].
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TensorError> {
+        if let Some(dtype) = autocast([self, weight]) {
+            let bias = bias.map(|bias| bias.cast(dtype)).transpose()?;
+            return self
+                .cast(dtype)?
+                .linear(&weight.cast(dtype)?, bias.as_ref())?
+                .cast(DType::F32);
+        }
         self.need_float("linear")?;
         self.need_same("linear", weight)?;
         let (&[.., inputs], &[outputs, expected]) = (self.shape(), weight.shape()) else {

@@ -509,6 +509,15 @@ impl Params {
         Ok(bytes)
     }
 
+    /// The names and values that a training changes, sorted by name: parameters that are trained, and
+    /// buffers.
+    pub fn changing_entries(&self) -> Vec<(String, Tensor)> {
+        let changes =
+            |name: &str| self.trainable(name) || self.kind(name) == Some(ParamKind::Buffer);
+        let entries = self.entries().into_iter();
+        entries.filter(|(name, _)| changes(name)).collect()
+    }
+
     /// All names and values, sorted by name.
     pub fn entries(&self) -> Vec<(String, Tensor)> {
         self.0

@@ -158,3 +158,50 @@ fn gradients_that_meet_are_added_in_place() {
         [15.0, 15.0]
     );
 }
+
+#[test]
+fn autocast_computes_products_as_if_they_were_cast() {
+    let matrix = |seed: u64, shape: &[usize]| {
+        let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64)
+            .map(|at| (crate::rng::bits_at(seed, at) % 1000) as f32 / 500.0 - 1.0)
+            .collect();
+        Tensor::from_f32(shape, &values, &Device::cpu()).unwrap()
+    };
+    let (x, w, b) = (matrix(1, &[5, 24]), matrix(2, &[7, 24]), matrix(3, &[7]));
+    for dtype in [DType::BF16, DType::F16] {
+        let run = |auto: bool| {
+            let tape = Tape::new();
+            tape.autocast(auto.then_some(dtype));
+            let leaves = [&x, &w, &b].map(|value| tape.leaf(value).unwrap());
+            let [x, w, b] = &leaves;
+            let cast = |value: &Tensor| match auto {
+                true => value.clone(),
+                false => value.cast(dtype).unwrap(),
+            };
+            let y = cast(x).linear(&cast(w), Some(&cast(b))).unwrap();
+            let y = y.cast(DType::F32).unwrap();
+            let z = cast(&y).matmul(&cast(w)).unwrap().cast(DType::F32).unwrap();
+            let loss = z.mul(&z).unwrap().sum(&[], false).unwrap();
+            let mut gradients = tape.backward(&loss).unwrap();
+            let mut all = vec![z.to_f32_vec().unwrap()];
+            for leaf in &leaves {
+                let gradient = gradients.take(leaf).unwrap();
+                assert_eq!(gradient.dtype(), DType::F32);
+                all.push(gradient.to_f32_vec().unwrap());
+            }
+            all
+        };
+        assert_eq!(run(true), run(false), "{dtype:?}");
+    }
+    // Without a tape, or with tensors of another type, nothing is cast.
+    let plain = x.linear(&w, Some(&b)).unwrap();
+    let tape = Tape::new();
+    tape.autocast(Some(DType::BF16));
+    assert_eq!(
+        x.linear(&w, Some(&b)).unwrap().to_f32_vec().unwrap(),
+        plain.to_f32_vec().unwrap()
+    );
+    let half = tape.leaf(&x.cast(DType::F16).unwrap()).unwrap();
+    let y = half.linear(&w.cast(DType::F16).unwrap(), None).unwrap();
+    assert_eq!(y.dtype(), DType::F16);
+}

@@ -20,7 +20,14 @@ impl Tracker {
     /// # Errors
     /// [`TrackError::Invalid`].
     pub fn check_model_name(name: &str) -> Result<(), TrackError> {
-        check_name("a model", name)
+        check_name("a model", name)?;
+        // The path of a model in the interface is the one of what is done with models otherwise.
+        if name == "import" {
+            return Err(TrackError::Invalid(
+                "a model cannot be called `import`, which is a command: choose another name".into(),
+            ));
+        }
+        Ok(())
     }
 
     /// Creates a model without versions.
@@ -32,7 +39,7 @@ impl Tracker {
         name: &str,
         description: &str,
     ) -> Result<RegisteredModel, TrackError> {
-        check_name("a model", name)?;
+        Self::check_model_name(name)?;
         let model = new_model(name, description);
         self.models_table().insert(name, &model).map_err(|error| {
             if error.is_conflict() {
@@ -60,7 +67,7 @@ impl Tracker {
         description: &str,
         tags: BTreeMap<String, String>,
     ) -> Result<ModelVersion, TrackError> {
-        check_name("a model", model)?;
+        Self::check_model_name(model)?;
         for blob in manifest.blobs() {
             self.inner.store.blobs().size(&blob.parse()?)?;
         }

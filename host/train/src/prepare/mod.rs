@@ -14,7 +14,7 @@ use tenon_track::{PluginRef, Reference, ReferenceKind};
 
 pub(crate) use evaluation::{EvaluationPlan, EvaluatorPlan, evaluation};
 pub(crate) use params::{flat, scalars};
-pub(crate) use recipe::renamed;
+pub(crate) use recipe::readings;
 pub(crate) use train::{TrainPlan, train};
 
 use crate::{Result, TrainError};

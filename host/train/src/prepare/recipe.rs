@@ -13,7 +13,7 @@ use tenon_plugin::{
 };
 
 use super::Split;
-use crate::{Result, TrainError};
+use crate::{PreferenceSpec, Result, TrainError, TrainSpec};
 
 /// A recipe has this long to say what it wants to be fed: somebody waits for the answer.
 const OPEN_TIME: Duration = Duration::from_secs(10);
@@ -88,6 +88,83 @@ pub(crate) fn renamed(
         }
     }
     Ok(signature)
+}
+
+/// The signatures under which a training reads its rows, with the dataset's names of its columns: one,
+/// or where preferences are learnt one for the better answers and one for the worse.
+pub(crate) fn readings(
+    signature: &Signature,
+    recipe: &str,
+    spec: &TrainSpec,
+) -> Result<Vec<Signature>> {
+    let Some(preference) = &spec.preference else {
+        return Ok(vec![renamed(signature, recipe, &spec.columns)?]);
+    };
+    let answer = answer(signature, recipe, preference)?;
+    if spec.columns.contains_key(answer) {
+        return Err(TrainError::setting(
+            "columns",
+            format!(
+                "names another column for `{answer}`, which `preference` has two for: `{}` and `{}`",
+                preference.chosen, preference.rejected
+            ),
+        ));
+    }
+    [&preference.chosen, &preference.rejected]
+        .map(|column| {
+            let mut columns = spec.columns.clone();
+            columns.insert(answer.to_owned(), column.clone());
+            renamed(signature, recipe, &columns)
+        })
+        .into_iter()
+        .collect()
+}
+
+/// The recipe's column that answers take the place of.
+fn answer<'s>(
+    signature: &'s Signature,
+    recipe: &str,
+    preference: &'s PreferenceSpec,
+) -> Result<&'s str> {
+    let refused = |reason: String| TrainError::setting("preference", reason);
+    let Some(generation) = &signature.generation else {
+        return Err(refused(format!(
+            "needs a recipe that says how likely a text is, which `{recipe}` does not"
+        )));
+    };
+    let learnt: Vec<&str> = signature
+        .inputs
+        .iter()
+        .filter(|input| input.name == generation.sequence)
+        .filter_map(|input| match &input.layout {
+            Layout::Sequence(layout) => Some(&layout.pieces),
+            _ => None,
+        })
+        .flatten()
+        .filter(|piece| piece.learnt)
+        .filter_map(|piece| match &piece.segment {
+            Segment::Column(column) => Some(column.as_str()),
+            _ => None,
+        })
+        .collect();
+    match (&preference.answer, learnt.as_slice()) {
+        (None, [only]) => Ok(only),
+        (Some(named), _) if learnt.contains(&named.as_str()) => Ok(named),
+        (Some(named), _) => Err(TrainError::setting(
+            "preference.answer",
+            format!(
+                "is `{named}`, but recipe `{recipe}` learns {}",
+                listed(&learnt)
+            ),
+        )),
+        (None, _) => Err(TrainError::setting(
+            "preference.answer",
+            format!(
+                "is missing: recipe `{recipe}` learns {}; name the one that the answers take the place of",
+                listed(&learnt)
+            ),
+        )),
+    }
 }
 
 /// Whether the recipe can be fed with this split: its columns are there and its first row can be

@@ -91,18 +91,20 @@ pub(crate) fn train(platform: &Platform, spec: TrainSpec) -> Result<(TrainPlan, 
     let vocabulary = tokenizer.map_or(0, |tokenizer| tokenizer.vocabulary());
     recipe::capabilities(&chosen.component, tokenizer.is_some())?;
     let signature = recipe::signature(&chosen.component, &chosen.config, vocabulary)?;
-    let signature = recipe::renamed(&signature, &name, &spec.columns)?;
+    let readings = recipe::readings(&signature, &name, &spec)?;
     let (train, version) = Split::find(&platform.datasets, &spec.dataset, "train")?;
     let feed = |split: &Split, version: &DatasetVersion| {
         let tokenizer = tokenizer.map(Arc::as_ref);
-        recipe::feed(
-            &platform.datasets,
-            version,
-            split,
-            &signature,
-            &name,
-            tokenizer,
-        )
+        readings.iter().try_for_each(|signature| {
+            recipe::feed(
+                &platform.datasets,
+                version,
+                split,
+                signature,
+                &name,
+                tokenizer,
+            )
+        })
     };
     feed(&train, &version)?;
     let eval = match &spec.eval_dataset {

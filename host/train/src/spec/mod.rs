@@ -2,6 +2,8 @@
 
 mod lora;
 mod optimizer;
+mod precision;
+mod preference;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,8 @@ use utoipa::ToSchema;
 
 pub use lora::LoraSpec;
 use optimizer::OptimizerSchema;
+pub use precision::Precision;
+pub use preference::PreferenceSpec;
 
 use crate::{Result, TrainError};
 
@@ -66,6 +70,8 @@ pub struct TrainSpec {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     pub schedule: ScheduleSpec,
+    /// The precision of matrix products and convolutions: `float32`, `bfloat16` or `float16`.
+    pub precision: Precision,
     /// The largest norm of a step's gradient; null: not limited.
     pub clip_norm: Option<f64>,
     /// Regular expressions: parameters whose names one of them finds are not trained.
@@ -73,10 +79,15 @@ pub struct TrainSpec {
     /// Trains low-rank adapters instead of the weights. The model of the run has them merged in; the
     /// adapters themselves are artifacts of the run, in PEFT's layout.
     pub lora: Option<LoraSpec>,
+    /// Learns which of two answers is better instead of what the recipe's own loss says.
+    pub preference: Option<PreferenceSpec>,
     /// Of the initial weights, the order of rows, dropout and the recipe's own random numbers.
     pub seed: u64,
     /// Steps between points of the training metrics.
     pub log_every: u64,
+    /// Steps between points of the statistics: the root mean square of every gradient, of every trained
+    /// weight and of what every layer gives, and the largest magnitude of the latter; nothing: none.
+    pub statistics_every: Option<u64>,
     /// Steps between evaluations; nothing: only at the end.
     pub eval_every: Option<u64>,
     /// Rows of the evaluation set that are used, from its beginning; nothing: all.
@@ -117,11 +128,14 @@ impl Default for TrainSpec {
             optimizer: OptimizerConfig::default(),
             learning_rate: 3e-4,
             schedule: ScheduleSpec::default(),
+            precision: Precision::default(),
             clip_norm: Some(1.0),
             freeze: Vec::new(),
             lora: None,
+            preference: None,
             seed: 0,
             log_every: 10,
+            statistics_every: None,
             eval_every: None,
             eval_rows: None,
             checkpoint_every: 200,
@@ -236,6 +250,9 @@ impl TrainSpec {
                 );
             }
         }
+        if let Some(preference) = &self.preference {
+            preference.check(self)?;
+        }
         self.schedule.over(self.steps.unwrap_or(u64::MAX)).check()?;
         Ok(())
     }
@@ -266,12 +283,16 @@ impl TrainSpec {
         let counts = [
             ("accumulate", Some(self.accumulate as u64)),
             ("batch.rows", Some(self.batch.rows as u64)),
-            ("batch.pad_multiple", Some(self.batch.pad_multiple as u64)),
+            (
+                "batch.pad_multiple",
+                self.batch.pad_multiple.map(|n| n as u64),
+            ),
             (
                 "batch.pack_tokens",
                 self.batch.pack_tokens.map(|n| n as u64),
             ),
             ("log_every", Some(self.log_every)),
+            ("statistics_every", self.statistics_every),
             ("eval_every", self.eval_every),
             ("eval_rows", self.eval_rows),
             ("checkpoint_every", Some(self.checkpoint_every)),

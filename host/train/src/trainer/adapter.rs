@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tenon_tensor::{
     nn::WeightLayout,
     params::{Params, write_safetensors},
@@ -13,8 +13,13 @@ use crate::{LoraSpec, Result, TrainError};
 /// What PEFT writes before the names of the model that it wraps.
 const PREFIX: &str = "base_model.model.";
 
-/// The two files of an adapter: configuration and weights.
-pub(super) fn files(lora: &LoraSpec, params: &Params) -> Result<[Vec<u8>; 2]> {
+/// The property of a recipe's schema with what its class of `transformers` writes before the names of the
+/// public checkpoint's parameters, where these differ.
+const CLASS_PREFIX: &str = "x-transformers-prefix";
+
+/// The two files of an adapter: configuration and weights. `schema`: of the recipe's configuration.
+pub(super) fn files(lora: &LoraSpec, params: &Params, schema: &Value) -> Result<[Vec<u8>; 2]> {
+    let class = schema[CLASS_PREFIX].as_str().unwrap_or_default();
     let layers = params.adapted();
     let entries = params.adapter_entries();
     let in_full: BTreeSet<&str> = entries
@@ -43,7 +48,7 @@ pub(super) fn files(lora: &LoraSpec, params: &Params) -> Result<[Vec<u8>; 2]> {
         .map_err(|error| TrainError::Internal(error.to_string()))?;
     let renamed: Vec<_> = entries
         .into_iter()
-        .map(|(name, value)| (format!("{PREFIX}{name}"), value))
+        .map(|(name, value)| (format!("{PREFIX}{class}{name}"), value))
         .collect();
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let mut weights = Vec::new();

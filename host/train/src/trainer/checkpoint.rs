@@ -1,5 +1,7 @@
 //! Checkpoints on disk: folders that appear at once and whole.
 //!
+//! A job that goes on from a model keeps only what it changes: adapters instead of all weights.
+//!
 //! ```text
 //! runs/ID/step-000000000200/  params.safetensors, optimizer.safetensors, checkpoint.json;
 //!                             ema.safetensors where weights are averaged
@@ -54,6 +56,8 @@ struct Document {
 pub(super) struct Checkpoints {
     folder: PathBuf,
     store: Store,
+    /// Whether what is not trained is kept elsewhere.
+    based: bool,
 }
 
 /// A checkpoint that was found whole.
@@ -90,11 +94,13 @@ impl Checkpoint {
 }
 
 impl Checkpoints {
-    /// The checkpoints in a folder of a store.
-    pub fn new(folder: PathBuf, store: &Store) -> Self {
+    /// The checkpoints in a folder of a store. `based`: the job goes on from a model, whose weights a
+    /// resumed job reads first, so that checkpoints need only what the training changes.
+    pub fn new(folder: PathBuf, store: &Store, based: bool) -> Self {
         Self {
             folder,
             store: store.clone(),
+            based,
         }
     }
 
@@ -138,7 +144,10 @@ impl Checkpoints {
         }
         fs::create_dir(&new).map_err(failed(&new, "cannot be created"))?;
         let metadata = BTreeMap::new();
-        let params = learner.params().entries();
+        let params = match self.based {
+            true => learner.params().changing_entries(),
+            false => learner.params().entries(),
+        };
         let optimizer = learner.optimizer().state()?;
         let (ema_steps, averages) = learner.averages().unwrap_or_default();
         let mut parts = vec![(PARAMS, &params), (OPTIMIZER, &optimizer.tensors)];
@@ -170,8 +179,17 @@ impl Checkpoints {
     /// Keeps the weights of a measurement that was the best so far.
     pub fn save_best(&self, params: &Params, step: u64, recipe: &PluginRef) -> Result<()> {
         let metadata = finish::metadata(recipe);
-        self.admit(&[(BEST, &params.entries())])?;
-        Ok(params.save_safetensors(&self.best_path(step), &metadata)?)
+        // Adapters are merged into the weights that they were trained over; else the file is the model.
+        let entries = match params.adapted().is_empty() {
+            true => params.entries(),
+            false => params.changing_entries(),
+        };
+        self.admit(&[(BEST, &entries)])?;
+        Ok(save_safetensors(
+            &self.best_path(step),
+            &entries,
+            &metadata,
+        )?)
     }
 
     /// Where the best weights are, if they are those of this step.

@@ -8,6 +8,7 @@ use tenon_plugin::recipe::Layout;
 use tenon_tensor::nn::{Pass, Scope, Stage};
 
 use super::{
+    preference::Preference,
     scalars,
     step::{Loss, Weight, numbers},
 };
@@ -19,6 +20,8 @@ const TOGETHER: usize = 32;
 /// The rows that a training is measured on.
 pub(super) struct EvalSet {
     loader: Loader,
+    /// What is measured instead of the recipe's own loss.
+    preference: Option<Preference>,
     /// For messages.
     name: String,
 }
@@ -32,19 +35,24 @@ struct Sums {
 }
 
 impl EvalSet {
-    pub fn new(loader: Loader, name: String) -> Self {
-        Self { loader, name }
+    pub fn new(loader: Loader, preference: Option<Preference>, name: String) -> Self {
+        Self {
+            loader,
+            preference,
+            name,
+        }
     }
 
     /// The mean loss and the recipe's metrics; the perplexity where the loss is one of next tokens.
     pub fn measure(&self, model: &mut Model, job: &Job) -> Result<BTreeMap<String, f64>> {
         let tokens = |layout: &Layout| matches!(layout, Layout::NextTokens { .. });
-        let perplexity = model.signature().inputs.iter().any(|i| tokens(&i.layout));
+        let perplexity =
+            self.preference.is_none() && model.signature().inputs.iter().any(|i| tokens(&i.layout));
         let mut sums = Sums::default();
         let mut pending = Vec::new();
         for batch in self.loader.epoch(0) {
             job.check()?;
-            pending.push(loss(model, &batch?)?);
+            pending.push(self.loss(model, &batch?)?);
             if pending.len() >= TOGETHER {
                 sums.add(&std::mem::take(&mut pending))?;
             }
@@ -67,22 +75,25 @@ impl EvalSet {
         }
         Ok(values)
     }
-}
 
-/// The loss of one batch, without gradients.
-fn loss(model: &mut Model, batch: &CollatedBatch) -> Result<Loss> {
-    let device = *model.device();
-    let scope = Scope::root(model.params(), None);
-    let pass = Pass::new(Stage::Evaluate, batch.infos.clone(), 0, &device)?;
-    let inputs = tensors(batch, &device)?;
-    let recipe = model.recipe_mut();
-    let outputs = recipe.forward(&scope, &pass, inputs.clone())?;
-    let losses = recipe.loss(&pass, outputs, inputs)?;
-    Ok(Loss {
-        loss: losses.loss,
-        weight: Weight::OnDevice(Box::new(losses.weight)),
-        metrics: losses.metrics,
-    })
+    /// The loss of one batch, without gradients.
+    fn loss(&self, model: &mut Model, batch: &CollatedBatch) -> Result<Loss> {
+        let device = *model.device();
+        let scope = Scope::root(model.params(), None);
+        let pass = Pass::new(Stage::Evaluate, batch.infos.clone(), 0, &device)?;
+        let inputs = tensors(batch, &device)?;
+        let recipe = model.recipe_mut();
+        let outputs = recipe.forward(&scope, &pass, inputs.clone())?;
+        let losses = match &self.preference {
+            Some(preference) => preference.losses(&outputs, &inputs, batch)?,
+            None => recipe.loss(&pass, outputs, inputs)?,
+        };
+        Ok(Loss {
+            loss: losses.loss,
+            weight: Weight::OnDevice(Box::new(losses.weight)),
+            metrics: losses.metrics,
+        })
+    }
 }
 
 impl Sums {

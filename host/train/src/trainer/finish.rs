@@ -52,9 +52,12 @@ pub(super) fn make(
         Some(lora) => {
             // The best weights have their adapters beside them: they are merged like the last.
             if let Some(best) = best {
-                params.load_safetensors(&best)?.require_exact()?;
+                let mut report = params.load_safetensors(&best)?;
+                report.missing.retain(|name| params.trainable(name));
+                report.require_exact()?;
             }
-            let files = adapter::files(lora, params)?;
+            let component = job.platform().registry.resolve(&plan.recipe.digest)?;
+            let files = adapter::files(lora, params, &component.description().config_schema)?;
             params.merge_adapters()?;
             (Some(files), None)
         }

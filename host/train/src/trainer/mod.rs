@@ -10,9 +10,12 @@ mod checkpoint;
 mod eval;
 mod finish;
 mod pace;
+mod preference;
 mod scalars;
+mod scaler;
 mod setup;
 mod state;
+mod statistics;
 mod step;
 mod window;
 
@@ -25,7 +28,7 @@ use checkpoint::Checkpoints;
 use eval::EvalSet;
 use pace::Pace;
 use state::State;
-use step::Learner;
+use step::{Learner, Looks};
 use window::Window;
 
 use crate::{
@@ -146,15 +149,25 @@ impl Trainer<'_> {
         let step = self.state.step + 1;
         self.window.begin();
         let rate = self.pace.learning_rate(self.state.step, self.elapsed());
-        let log = step.is_multiple_of(self.plan.spec.log_every);
-        let done = self.learner.step(step, rate, log)?;
+        let due = |every: u64| step.is_multiple_of(every);
+        let log = due(self.plan.spec.log_every);
+        let looks = Looks {
+            metrics: log,
+            statistics: self.plan.spec.statistics_every.is_some_and(due),
+        };
+        let mut done = self.learner.step(step, rate, looks)?;
+        let statistics = std::mem::take(&mut done.statistics);
         self.state.step = step;
+        self.state.scaler = self.learner.scaler();
         self.state.position = self.learner.position();
         self.state.tokens += done.tokens;
         self.state.rows += done.rows;
         self.window.add(done)?;
         if log {
             self.log(rate)?;
+        }
+        if !statistics.is_empty() {
+            self.job.log_metrics(step as i64, &scalars(&statistics))?;
         }
         self.window.end();
         if self
@@ -172,6 +185,15 @@ impl Trainer<'_> {
             self.state.loss = Some(*loss);
         }
         values.insert("train/lr".to_owned(), rate);
+        if let Some(scaler) = self.learner.scaler() {
+            values.insert("train/loss_scale".to_owned(), scaler.factor());
+        }
+        // Of the backward pass alone, and of all that the process does.
+        let saved = self.learner.saved_bytes() as f64;
+        values.insert("memory/saved_bytes".to_owned(), saved);
+        if let Some(peak) = statistics::peak_memory() {
+            values.insert("memory/process_peak_bytes".to_owned(), peak);
+        }
         self.job
             .log_metrics(self.state.step as i64, &scalars(&values))
     }

@@ -1,7 +1,7 @@
 //! Everything that a training needs, in memory: from the plan, and from a checkpoint where there is
 //! one.
 
-use std::{sync::Arc, time::Instant};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use serde_json::json;
 use tenon_data::{
@@ -10,25 +10,39 @@ use tenon_data::{
 };
 use tenon_model::Model;
 use tenon_plugin::{Grants, LogLevel, Signature, TokenizerSource, recipe::Layout};
-use tenon_tensor::{optim::Optimizer, params::Params};
+use tenon_tensor::{Tensor, optim::Optimizer, params::Params};
 use tenon_track::Progress;
 
 use super::{
-    Trainer, checkpoint::Checkpoints, eval::EvalSet, pace::Pace, state::State, step::Learner,
+    Trainer,
+    checkpoint::Checkpoints,
+    eval::EvalSet,
+    pace::Pace,
+    preference::{Preference, differ},
+    state::State,
+    step::Learner,
     window::Window,
 };
 use crate::{
-    Result, TrainError,
+    PreferenceSpec, Result, TrainError,
     jobs::Job,
-    prepare::{Split, TrainPlan, renamed},
+    prepare::{Split, TrainPlan, readings},
 };
+
+/// GPUs compile and time kernels for every shape that they meet: batches of few widths are faster
+/// than padding is slow.
+const GPU_WIDTHS: usize = 32;
 
 impl<'j> Trainer<'j> {
     /// A training at its beginning or at its last checkpoint.
     pub(super) fn open(job: &'j Job, plan: &'j TrainPlan) -> Result<Self> {
         let platform = job.platform();
         let device = platform.device()?;
-        let checkpoints = Checkpoints::new(job.folder()?, &platform.store);
+        if let Some(dtype) = plan.spec.precision.reduced() {
+            // Refused by the device, if it is, before anything is loaded.
+            Tensor::zeros(&[1], dtype, &device)?;
+        }
+        let checkpoints = Checkpoints::new(job.folder()?, &platform.store, plan.parent.is_some());
         let checkpoint = checkpoints.latest()?;
         let tokenizer = match &plan.tokenizer {
             Some(digest) => Some(Arc::new(platform.tokenizers.load_blob(digest)?)),
@@ -36,15 +50,12 @@ impl<'j> Trainer<'j> {
         };
         say(job, "loading the model")?;
         let params = Params::new(&device, plan.seeds.weights);
-        match (&checkpoint, &plan.parent) {
-            (Some(checkpoint), _) => {
-                params.load_safetensors(&checkpoint.params())?;
-            }
-            (None, Some(parent)) => {
-                let weights = parent.weights.parse()?;
-                params.load_safetensors(&platform.store.blobs().verified_path(&weights)?)?;
-            }
-            (None, None) => {}
+        if let Some(parent) = &plan.parent {
+            let weights = parent.weights.parse()?;
+            params.load_safetensors(&platform.store.blobs().verified_path(&weights)?)?;
+        }
+        if let Some(checkpoint) = &checkpoint {
+            params.load_safetensors(&checkpoint.params())?;
         }
         for pattern in &plan.spec.freeze {
             params.freeze(pattern)?;
@@ -55,23 +66,33 @@ impl<'j> Trainer<'j> {
         let mut model = open_model(job, plan, params, tokenizer.as_ref())?;
         model.build()?;
         let trained = trained(job, plan, model.params())?;
-        let signature = renamed(model.signature(), &plan.recipe.name, &plan.spec.columns)?;
+        let signatures = readings(model.signature(), &plan.recipe.name, &plan.spec)?;
         let encode =
-            |split: &Split, rows| encode(job, &signature, tokenizer.as_deref(), split, rows);
+            |split: &Split, rows| encode(job, &signatures, tokenizer.as_deref(), split, rows);
         let rows = encode(&plan.train, None)?;
         learnable(&rows, &plan.train)?;
+        if rows.is_paired() && !differ(&rows)? {
+            return Err(TrainError::Invalid(format!(
+                "the better and the worse answers of {} are the same in every row",
+                plan.train.reference()
+            )));
+        }
+        let pad_multiple = plan.spec.batch.pad_multiple;
         let options = BatchOptions {
             seed: plan.seeds.order,
+            pad_multiple: pad_multiple.or((!device.is_cpu()).then_some(GPU_WIDTHS)),
             ..plan.spec.batch.clone()
         };
         let facts = [
             ("device", json!(device.to_string())),
             ("parameters", json!(model.params().total_elements())),
             ("trained_parameters", json!(trained)),
-            ("train_rows", json!(rows.len())),
+            ("train_rows", json!(rows.units())),
             ("train_tokens", json!(rows.tokens())),
         ];
-        let mut loader = Loader::new(rows, options)?;
+        let mut loader = Loader::new(rows, options.clone())?;
+        let reference = Reference::open(job, plan, tokenizer.as_ref())?;
+        let preference = reference.as_ref().map(|r| r.ask(&loader)).transpose()?;
         let eval = match &plan.eval {
             Some(split) => {
                 let rows = encode(split, plan.spec.eval_rows)?;
@@ -79,12 +100,16 @@ impl<'j> Trainer<'j> {
                     shuffle: false,
                     drop_last: false,
                     bucket_batches: 0,
-                    ..plan.spec.batch.clone()
+                    seed: plan.spec.batch.seed,
+                    ..options
                 };
-                Some(EvalSet::new(Loader::new(rows, options)?, split.reference()))
+                let loader = Loader::new(rows, options)?;
+                let preference = reference.as_ref().map(|r| r.ask(&loader)).transpose()?;
+                Some(EvalSet::new(loader, preference, split.reference()))
             }
             None => None,
         };
+        drop(reference);
         let pace = Pace::new(&plan.spec, loader.batches());
         let facts = facts.map(|(name, value)| (name.to_owned(), value));
         let total = pace.steps().map(|n| ("total_steps".to_owned(), json!(n)));
@@ -109,7 +134,15 @@ impl<'j> Trainer<'j> {
         }
         let window = Window::new(&state.window);
         let params = model.params().clone();
-        let mut learner = Learner::new(model, optimizer, loader, &plan.spec, plan.seeds.passes)?;
+        let mut learner = Learner::new(
+            model,
+            optimizer,
+            loader,
+            preference,
+            &plan.spec,
+            plan.seeds.passes,
+        )?;
+        learner.set_scaler(state.scaler);
         if let (Some(checkpoint), Some(ema)) = (&checkpoint, learner.ema()) {
             ema.load(&params, state.ema_steps, &checkpoint.averages()?)?;
         }
@@ -152,14 +185,45 @@ fn open_model(
     )?)
 }
 
-/// The rows of a split, encoded: the first `most` of them.
+/// The rows of a split, encoded: the first `most` of them; with two signatures, as pairs.
 fn encode(
+    job: &Job,
+    signatures: &[Signature],
+    tokenizer: Option<&Tokenizer>,
+    split: &Split,
+    most: Option<u64>,
+) -> Result<Arc<EncodedRows>> {
+    let mut readings = signatures
+        .iter()
+        .map(|signature| read(job, signature, tokenizer, split, most));
+    let first = readings.next().unwrap_or_else(|| {
+        Err(TrainError::Internal(
+            "there is no way to read the rows".into(),
+        ))
+    })?;
+    let rows = readings.try_fold(first, |first, second| {
+        Ok::<_, TrainError>(first.paired(second?)?)
+    })?;
+    if rows.cut() > 0 {
+        let said = format!(
+            "{} of the {} sequences of {} are longer than the recipe takes and were cut",
+            rows.cut(),
+            rows.len(),
+            split.reference()
+        );
+        job.say(LogLevel::Warn, &said);
+    }
+    Ok(Arc::new(rows))
+}
+
+/// The rows of a split, encoded in one way.
+fn read(
     job: &Job,
     signature: &Signature,
     tokenizer: Option<&Tokenizer>,
     split: &Split,
     most: Option<u64>,
-) -> Result<Arc<EncodedRows>> {
+) -> Result<EncodedRows> {
     let datasets = &job.platform().datasets;
     let version = split.version(datasets)?;
     let columns: Vec<String> = signature.columns().into_iter().map(str::to_owned).collect();
@@ -177,17 +241,58 @@ fn encode(
             }))
         });
     let options = EncodeOptions::default();
-    let rows = EncodedRows::encode(signature, tokenizer, batches, options, &job.control())?;
-    if rows.cut() > 0 {
-        let said = format!(
-            "{} of the {} sequences of {} are longer than the recipe takes and were cut",
-            rows.cut(),
-            rows.len(),
-            split.reference()
-        );
-        job.say(LogLevel::Warn, &said);
+    Ok(EncodedRows::encode(
+        signature,
+        tokenizer,
+        batches,
+        options,
+        &job.control(),
+    )?)
+}
+
+/// The model that a training of preferences starts from, as it was then.
+struct Reference<'j> {
+    job: &'j Job,
+    plan: &'j TrainPlan,
+    spec: &'j PreferenceSpec,
+    model: RefCell<Model>,
+}
+
+impl<'j> Reference<'j> {
+    fn open(
+        job: &'j Job,
+        plan: &'j TrainPlan,
+        tokenizer: Option<&Arc<Tokenizer>>,
+    ) -> Result<Option<Self>> {
+        let (Some(spec), Some(parent)) = (&plan.spec.preference, &plan.parent) else {
+            return Ok(None);
+        };
+        let platform = job.platform();
+        let params = Params::new(&platform.device()?, plan.seeds.weights);
+        let weights = parent.weights.parse()?;
+        params.load_safetensors(&platform.store.blobs().verified_path(&weights)?)?;
+        let model = open_model(job, plan, params, tokenizer)?;
+        Ok(Some(Self {
+            job,
+            plan,
+            spec,
+            model: RefCell::new(model),
+        }))
     }
-    Ok(Arc::new(rows))
+
+    /// What it says of the rows, to learn or measure preferences with.
+    fn ask(&self, rows: &Loader) -> Result<Preference> {
+        say(self.job, "asking the reference")?;
+        let model = &mut self.model.borrow_mut();
+        // About every row, also those that an epoch leaves out.
+        let options = BatchOptions {
+            shuffle: false,
+            drop_last: false,
+            ..rows.options().clone()
+        };
+        let all = Loader::new(rows.rows().clone(), options)?;
+        Preference::new(self.spec, &self.plan.recipe.name, model, &all, self.job)
+    }
 }
 
 /// How many numbers are trained. Refuses patterns that choose nothing, and a model of which nothing is

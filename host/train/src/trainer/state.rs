@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tenon_data::collate::Position;
 
+use super::scaler::Scaler;
+
 /// Everything that a checkpoint keeps beside parameters and the optimiser's memory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
@@ -20,6 +22,9 @@ pub(super) struct State {
     pub rows: u64,
     /// Calls of the optimiser.
     pub optimizer_steps: u64,
+    /// What the loss is multiplied by, in float16.
+    #[serde(default)]
+    pub scaler: Option<Scaler>,
     /// Steps in the averages of the weights.
     #[serde(default)]
     pub ema_steps: u64,

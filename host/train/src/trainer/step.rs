@@ -1,17 +1,19 @@
 //! One step: batches, their gradients, the update.
 
+use std::collections::BTreeMap;
+
 use tenon_data::collate::{CollatedBatch, Loader, Position};
 use tenon_model::{Model, model::tensors};
 use tenon_plugin::{Losses, recipe::Layout};
 use tenon_tensor::{
-    Tape, Tensor,
+    DType, Tape, Tensor,
     nn::{Pass, Scope, Stage},
     optim::{Accumulator, Ema, Optimizer, ParameterGroup, clip_factor, grad_norm},
     rng,
 };
 
-use super::scalars;
-use crate::{Result, TrainError, TrainSpec};
+use super::{preference::Preference, scalars, scaler::Scaler, statistics};
+use crate::{Precision, Result, TrainError, TrainSpec};
 
 /// The model with all that changes it.
 pub(super) struct Learner {
@@ -20,6 +22,14 @@ pub(super) struct Learner {
     groups: Vec<ParameterGroup>,
     loader: Loader,
     accumulator: Accumulator,
+    /// What is learnt instead of the recipe's own loss.
+    preference: Option<Preference>,
+    /// What products are computed in, where that is not float32.
+    reduced: Option<DType>,
+    /// In float16.
+    scaler: Option<Scaler>,
+    /// The most that a tape has kept for its backward pass, in bytes.
+    saved: usize,
     /// Averages of the weights, where the job keeps them.
     ema: Option<Ema>,
     batches: usize,
@@ -45,9 +55,20 @@ pub(super) enum Weight {
     OnDevice(Box<Tensor>),
 }
 
+/// What is wanted of a step besides the step.
+#[derive(Clone, Copy)]
+pub(super) struct Looks {
+    /// The recipe's metrics and the gradient's norm.
+    pub metrics: bool,
+    /// The sizes of gradients, weights and what layers give.
+    pub statistics: bool,
+}
+
 /// What a step has done.
 pub(super) struct Done {
     pub losses: Vec<Loss>,
+    /// Where they were wanted.
+    pub statistics: BTreeMap<String, f64>,
     /// Of the gradient before clipping, where it was needed.
     pub norm: Option<f64>,
     pub tokens: u64,
@@ -66,6 +87,7 @@ impl Learner {
         mut model: Model,
         optimizer: Optimizer,
         loader: Loader,
+        preference: Option<Preference>,
         spec: &TrainSpec,
         seed: u64,
     ) -> Result<Self> {
@@ -89,6 +111,10 @@ impl Learner {
             groups,
             loader,
             accumulator: Accumulator::new(),
+            preference,
+            reduced: spec.precision.reduced(),
+            scaler: (spec.precision == Precision::Float16).then(Scaler::default),
+            saved: 0,
             ema: spec.ema.map(Ema::new).transpose()?,
             batches: spec.accumulate,
             clip: spec.clip_norm,
@@ -113,6 +139,18 @@ impl Learner {
         self.ema.as_mut()
     }
 
+    /// What the loss is multiplied by, where it is.
+    pub fn scaler(&self) -> Option<Scaler> {
+        self.scaler
+    }
+
+    /// Goes on with the scaling of a checkpoint.
+    pub fn set_scaler(&mut self, scaler: Option<Scaler>) {
+        if self.scaler.is_some() && scaler.is_some() {
+            self.scaler = scaler;
+        }
+    }
+
     /// The averages and the steps in them.
     pub fn averages(&self) -> Option<(u64, Vec<(String, Tensor)>)> {
         let ema = self.ema.as_ref()?;
@@ -131,9 +169,16 @@ impl Learner {
         self.loader.position()
     }
 
-    /// Step `number` (from 1) with this learning rate. `log`: metrics are wanted.
-    pub fn step(&mut self, number: u64, rate: f64, log: bool) -> Result<Done> {
+    /// The most that a tape has kept for its backward pass, in bytes. Parameters that are needed again
+    /// are among it.
+    pub fn saved_bytes(&self) -> usize {
+        self.saved
+    }
+
+    /// Step `number` (from 1) with this learning rate.
+    pub fn step(&mut self, number: u64, rate: f64, looks: Looks) -> Result<Done> {
         let mut done = Done {
+            statistics: BTreeMap::new(),
             losses: Vec::with_capacity(self.batches),
             norm: None,
             tokens: 0,
@@ -149,22 +194,37 @@ impl Learner {
                 continue;
             }
             let key = self.key(number, at);
-            let loss = self.learn(&batch, key, log)?;
+            let (loss, statistics) = self.learn(&batch, key, looks)?;
             done.losses.push(loss);
+            done.statistics.extend(statistics);
             computed.push((batch, key));
         }
         let (gradients, weight) = self.accumulator.finish();
         if weight == 0.0 || gradients.is_empty() {
             return Ok(done);
         }
-        let mut scale = 1.0;
-        if self.clip.is_some() || log {
-            let norm = grad_norm(&gradients)?;
+        if looks.statistics {
+            let scaled = self.scaler.map_or(1.0, |scaler| scaler.factor());
+            let sizes = statistics::of_parameters(&gradients, scaled, self.model.params())?;
+            done.statistics.extend(sizes);
+        }
+        // Gradients of a scaled loss are scaled; the optimiser takes that back.
+        let unscaled = self.scaler.map_or(1.0, |scaler| 1.0 / scaler.factor());
+        let mut scale = unscaled;
+        if self.clip.is_some() || looks.metrics || self.scaler.is_some() {
+            let norm = grad_norm(&gradients)? * unscaled;
+            if let Some(scaler) = &mut self.scaler {
+                if norm.is_finite() {
+                    scaler.went_well();
+                } else if scaler.overflowed() {
+                    return Ok(done);
+                }
+            }
             if !norm.is_finite() {
                 drop(gradients);
                 return Err(self.not_finite("the gradient's norm", norm, &computed));
             }
-            scale = self.clip.map_or(1.0, |most| clip_factor(norm, most));
+            scale = unscaled * self.clip.map_or(1.0, |most| clip_factor(norm, most));
             done.norm = Some(norm);
         }
         self.optimizer
@@ -180,15 +240,21 @@ impl Learner {
         rng::derive(self.seed, (step - 1) * self.batches as u64 + at as u64)
     }
 
-    /// Adds a batch's gradients.
-    fn learn(&mut self, batch: &CollatedBatch, key: u64, log: bool) -> Result<Loss> {
+    /// Adds a batch's gradients; its loss, and where they are wanted the sizes of what layers gave.
+    fn learn(
+        &mut self,
+        batch: &CollatedBatch,
+        key: u64,
+        looks: Looks,
+    ) -> Result<(Loss, BTreeMap<String, f64>)> {
         let tape = Tape::new();
         let Learnt {
             losses,
             gradients,
             scope,
-        } = self.compute(&tape, batch, key)?;
+        } = self.compute(&tape, batch, key, looks.statistics)?;
         tape.close();
+        let sizes = statistics::of_layers(&scope.activations())?;
         // One batch needs no weight, and on a device reading it would mean to wait.
         let weight = match self.host || self.batches > 1 {
             true => Weight::Known(losses.weight.item()?),
@@ -208,28 +274,56 @@ impl Learner {
             Weight::OnDevice(_) => 1.0,
         };
         self.accumulator.add(gradients, share)?;
-        Ok(Loss {
+        let loss = Loss {
             loss: losses.loss.detach()?,
             weight,
-            metrics: if log { losses.metrics } else { Vec::new() },
-        })
+            metrics: if looks.metrics {
+                losses.metrics
+            } else {
+                Vec::new()
+            },
+        };
+        Ok((loss, sizes))
     }
 
     /// Forward, loss and backward. When a plugin fails in here, the tape and all tensors on it go with
     /// this frame.
-    fn compute(&mut self, tape: &Tape, batch: &CollatedBatch, key: u64) -> Result<Learnt> {
+    fn compute(
+        &mut self,
+        tape: &Tape,
+        batch: &CollatedBatch,
+        key: u64,
+        watch: bool,
+    ) -> Result<Learnt> {
         let device = *self.model.device();
+        tape.autocast(self.reduced);
         let scope = Scope::keyed(
             self.model.params(),
             Some(tape),
             rng::derive_str(key, "layers"),
         );
-        let pass = Pass::new(Stage::Train, batch.infos.clone(), key, &device)?;
+        if watch {
+            scope.watch();
+        }
+        // Likelihoods are compared with those of the reference, in which nothing is dropped.
+        let stage = match self.preference {
+            Some(_) => Stage::Evaluate,
+            None => Stage::Train,
+        };
+        let pass = Pass::new(stage, batch.infos.clone(), key, &device)?;
         let inputs = tensors(batch, &device)?;
         let recipe = self.model.recipe_mut();
         let outputs = recipe.forward(&scope, &pass, inputs.clone())?;
-        let losses = recipe.loss(&pass, outputs, inputs)?;
-        let mut gradients = tape.backward(&losses.loss)?;
+        let losses = match &self.preference {
+            Some(preference) => preference.losses(&outputs, &inputs, batch)?,
+            None => recipe.loss(&pass, outputs, inputs)?,
+        };
+        let scaled = match self.scaler {
+            Some(scaler) => losses.loss.mul_scalar(scaler.factor())?,
+            None => losses.loss.clone(),
+        };
+        self.saved = self.saved.max(tape.saved_bytes());
+        let mut gradients = tape.backward(&scaled)?;
         let gradients = scope.gradients(&mut gradients);
         // So that the optimiser may work where the parameters are.
         scope.release();
@@ -253,7 +347,7 @@ impl Learner {
             let tape = Tape::new();
             tape.trace_non_finite(true);
             // What it computes is of no interest, nor is why it may fail.
-            drop(self.compute(&tape, batch, *key));
+            drop(self.compute(&tape, batch, *key, false));
             tape.non_finite().map(|found| found.to_string())
         });
         TrainError::NonFinite {

@@ -21,6 +21,8 @@ pub enum Architecture {
 /// GPT-2's `config.json`, and what its sequences are made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+// The class has the parameters under a prefix that the hub's own checkpoint lacks.
+#[schemars(extend("x-transformers-prefix" = "transformer."))]
 pub struct Config {
     /// The class of `transformers`.
     pub architectures: Vec<Architecture>,
