@@ -103,6 +103,27 @@ impl<T> Slab<T> {
         }
     }
 
+    /// As [`Self::remove`], but the value is dropped where it is: values may be large. Gives what `last`
+    /// says of it.
+    #[inline]
+    pub fn discard<R>(&mut self, handle: u32, last: impl FnOnce(&T) -> R) -> Option<R> {
+        let index = handle & INDEX_MASK;
+        let slot = self.slots.get_mut(index as usize)?;
+        if u32::from(slot.generation) != handle >> INDEX_BITS {
+            return None;
+        }
+        let said = match &slot.entry {
+            Entry::Live(value) => Some(last(value)),
+            Entry::Dead => None,
+            Entry::Free(_) => return None,
+        };
+        slot.entry = Entry::Free(self.free);
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free = index;
+        self.held -= 1;
+        said
+    }
+
     /// The holder gives its handle back: the entry is free again. Returns the value if it was live.
     #[inline]
     pub fn remove(&mut self, handle: u32) -> Option<T> {
@@ -165,5 +186,11 @@ mod tests {
         assert_eq!(slab.remove(a), None);
         assert_eq!(slab.held(), 0);
         assert_eq!(slab.remove(77), None);
+        let b = slab.insert(2).unwrap();
+        assert_eq!(slab.discard(b, |value| value + 1), Some(3));
+        assert_eq!((slab.discard(b, |value| *value), slab.held()), (None, 0));
+        let c = slab.insert(3).unwrap();
+        slab.free_all();
+        assert_eq!((slab.discard(c, |value| *value), slab.held()), (None, 0));
     }
 }

@@ -96,6 +96,13 @@ impl Tensors {
         }
     }
 
+    /// Frees a tensor whose handle the guest has dropped; nothing if its call has ended.
+    pub(crate) fn discard(&mut self, handle: &H) {
+        let bytes = |tensor: &Tensor| tensor.byte_len() as u64;
+        let freed = self.slab.discard(handle.rep(), bytes).unwrap_or(0);
+        self.bytes = self.bytes.saturating_sub(freed);
+    }
+
     /// Takes a tensor out that the guest has handed over.
     pub(crate) fn take(&mut self, handle: &H) -> Option<Tensor> {
         let tensor = self.slab.remove(handle.rep())?;
@@ -183,6 +190,19 @@ pub(crate) fn shielded<T>(
     }
 }
 
+/// As [`shielded`], for work that ends in the table: a tensor is some hundred bytes, and every step that
+/// hands it on copies them.
+#[inline]
+fn sheltered<T>(
+    what: &str,
+    run: impl FnOnce() -> Result<T, types::Error>,
+) -> Result<T, types::Error> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result,
+        Err(panic) => Err(panicked(what, panic_text(&*panic))),
+    }
+}
+
 #[cold]
 fn panicked(what: &str, said: &str) -> types::Error {
     let lower = said.to_lowercase();
@@ -233,12 +253,15 @@ impl State {
         cost: impl FnOnce(&Tensor) -> Cost,
         run: impl FnOnce(&Tensor) -> Result<Tensor, TensorError>,
     ) -> Answer {
-        let table = &self.tensors;
-        let result = table.get(what, a).and_then(|a| {
+        let table = &mut self.tensors;
+        Ok(sheltered(what, || {
+            let a = table.get(what, a)?;
             table.admit(what, cost(a))?;
-            shielded(what, || run(a))
-        });
-        Ok(result.and_then(|tensor| self.tensors.push(what, tensor)))
+            match run(a) {
+                Ok(tensor) => table.push(what, tensor),
+                Err(error) => Err(to_wit(error)),
+            }
+        }))
     }
 
     /// Two arguments.
@@ -251,13 +274,15 @@ impl State {
         cost: impl FnOnce(&Tensor, &Tensor) -> Cost,
         run: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor, TensorError>,
     ) -> Answer {
-        let table = &self.tensors;
-        let result = table.get(what, a).and_then(|a| {
-            let b = table.get(what, b)?;
+        let table = &mut self.tensors;
+        Ok(sheltered(what, || {
+            let (a, b) = (table.get(what, a)?, table.get(what, b)?);
             table.admit(what, cost(a, b))?;
-            shielded(what, || run(a, b))
-        });
-        Ok(result.and_then(|tensor| self.tensors.push(what, tensor)))
+            match run(a, b) {
+                Ok(tensor) => table.push(what, tensor),
+                Err(error) => Err(to_wit(error)),
+            }
+        }))
     }
 
     /// Any number of arguments, looked up by the closure.

@@ -72,8 +72,7 @@ impl tensors::HostTensor for State {
     }
 
     fn drop(&mut self, this: H) -> wasmtime::Result<()> {
-        // Nothing there: the call that it belonged to has ended.
-        self.tensors.take(&this);
+        self.tensors.discard(&this);
         Ok(())
     }
 
