@@ -62,6 +62,8 @@ fn random_ids(model: &Gpt, device: &Device, key: u64) -> Tensor {
 }
 
 fn main() {
+    // As a training does.
+    let _memory = tenon_tensor::memory::Retained::hold();
     let steps: usize = argument("--steps", "10").parse().unwrap();
     let device = Device::parse(&argument("--device", "cpu")).unwrap();
     let model = preset(&argument("--preset", "small"));

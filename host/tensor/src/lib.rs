@@ -12,6 +12,7 @@ mod device;
 mod dims;
 mod dtype;
 mod error;
+pub mod memory;
 pub mod nn;
 mod ops;
 pub mod optim;

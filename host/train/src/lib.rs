@@ -25,7 +25,9 @@ mod trainer;
 pub use error::{Result, TrainError};
 pub use evaluate_spec::{EvaluateSpec, EvaluatorSpec};
 pub use jobs::{Job, Jobs, LogLine};
-pub use spec::{EarlyStopping, LoraSpec, Precision, PreferenceSpec, ScheduleSpec, TrainSpec};
+pub use spec::{
+    EarlyStopping, LoraSpec, Precision, PreferenceSpec, QuantizationSpec, ScheduleSpec, TrainSpec,
+};
 pub use sweep::{Choice, Goal, Strategy, SweepSpec};
 
 /// The artifact of an evaluation or a sweep in which its report is kept.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{Place, place, spec};
 use tenon_tensor::{Device, params::SafetensorsFile};
 use tenon_track::Run;
-use tenon_train::{ADAPTER, LoraSpec, TrainSpec, WEIGHTS};
+use tenon_train::{ADAPTER, LoraSpec, QuantizationSpec, TrainSpec, WEIGHTS};
 
 /// Place with a model that knows the alphabet, and a dataset of it backwards.
 fn taught() -> (Place, Run) {
@@ -241,4 +241,66 @@ fn adapters_that_cannot_be_meant() {
         ..tuned(3)
     });
     assert!(text.contains("no parameter"), "{text}");
+}
+
+#[test]
+fn adapters_over_rounded_weights_learn_too() {
+    let (place, base) = taught();
+    let before = values(&artifact(&place, &base, WEIGHTS));
+    for (kind, bits, error) in [
+        (QuantizationSpec::Int8, 8, 1.0 / 254.0),
+        (QuantizationSpec::Nf4, 4, 0.16),
+    ] {
+        let run = place.finish(TrainSpec {
+            lora: Some(LoraSpec {
+                rank: 4,
+                targets: vec![r"attn\.c_attn$".into(), r"mlp\.".into()],
+                quantize: Some(kind),
+                ..LoraSpec::default()
+            }),
+            ..tuned(60)
+        });
+        let losses = place.points(&run.id, "eval/loss");
+        let (first, last) = (losses[0].1, losses.last().unwrap().1);
+        assert!(last < 0.6 * first, "{kind:?}: {losses:?}");
+        // [32, 96], [32, 128] and [128, 32]; 32 bits for every 64 numbers beside.
+        let numbers = 32 * 96 + 2 * 32 * 128;
+        assert_eq!(
+            run.params["quantized_bytes"],
+            json!(numbers * bits / 8 + numbers / 64 * 4)
+        );
+        // Without its adapter a layer is what it was, but for rounding.
+        let after = values(&artifact(&place, &run, WEIGHTS));
+        let adapter = values(&artifact(&place, &run, ADAPTER[1]));
+        let part = |part: &str| {
+            &adapter[&format!("base_model.model.transformer.h.0.attn.c_attn.lora_{part}.weight")]
+        };
+        let (a, b) = (part("A"), part("B"));
+        let name = "h.0.attn.c_attn.weight";
+        let mut rounded = 0;
+        for (block, old) in before[name].chunks(64).enumerate() {
+            let most = old.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            for (at, old) in old.iter().enumerate() {
+                let place = block * 64 + at;
+                let (input, out) = (place / 96, place % 96);
+                let product: f32 = (0..4).map(|r| b[out * 4 + r] * a[r * 32 + input]).sum();
+                // α / r is 4.
+                let off = (after[name][place] - old - 4.0 * product).abs();
+                assert!(
+                    off <= error * most + 1e-5,
+                    "{kind:?} {place}: {off} of {most}"
+                );
+                rounded += usize::from(off > 1e-6);
+            }
+        }
+        assert!(rounded > 2000, "{kind:?}: {rounded}");
+        // The merged model is what was measured.
+        let again = place.finish(TrainSpec {
+            from: Some(format!("run:{}", run.id)),
+            learning_rate: 1e-30,
+            ..tuned(1)
+        });
+        let found = again.metrics["eval/loss"].last;
+        assert!((found - last).abs() < 1e-4, "{found}, not {last}");
+    }
 }

@@ -165,6 +165,15 @@ pub struct Train {
         help_heading = "Fine-tuning"
     )]
     pub lora_target: Vec<String>,
+    /// Keep the weights under the adapters in 8 or 4 bits a number while they are trained.
+    #[arg(
+        long,
+        value_name = "TYPE",
+        requires = "lora_rank",
+        value_parser = ["int8", "nf4"],
+        help_heading = "Fine-tuning"
+    )]
+    pub lora_quantize: Option<String>,
 
     /// Steps between two points of the metrics [default: 10].
     #[arg(long, value_name = "N", help_heading = "Watching and keeping")]

@@ -106,6 +106,7 @@ pub fn spec(args: &Train) -> Result<Map<String, Value>> {
             ("alpha", json!(args.lora_alpha)),
             ("dropout", json!(args.lora_dropout)),
             ("targets", json!(targets)),
+            ("quantize", json!(args.lora_quantize)),
         ],
     )?;
     merge_some(

@@ -809,3 +809,58 @@ fn a_prompt_ends_where_generation_starts() {
         [2, 0, 0, 2]
     );
 }
+
+#[test]
+fn pairs_stand_in_one_batch_in_the_same_order() {
+    let (src, better, worse) = (texts(1, 50), texts(2, 50), texts(3, 50));
+    let read = |answers: &[String]| encode(&decoder(None, true), batch(&src, answers)).unwrap();
+    let rows = read(&better).paired(read(&worse)).unwrap();
+    assert!(rows.is_paired() && !rows.is_packable());
+    assert_eq!((rows.len(), rows.units()), (100, 50));
+    let all = Arc::new(rows);
+    let options = BatchOptions {
+        rows: 7,
+        bucket_batches: 2,
+        // Pairs share no row with others.
+        pack_tokens: Some(64),
+        ..BatchOptions::default()
+    };
+    let loader = Loader::new(all.clone(), options).unwrap();
+    let mut seen = Vec::new();
+    for collated in loader.epoch(3) {
+        let collated = collated.unwrap();
+        let documents: Vec<u32> = collated
+            .placements
+            .iter()
+            .map(|place| place.document)
+            .collect();
+        let (first, second) = documents.split_at(collated.rows / 2);
+        assert!(first.len() <= 7 && first.iter().zip(second).all(|(a, b)| a + 50 == *b));
+        for (row, document) in documents.iter().enumerate() {
+            let place = *document as usize;
+            let (answers, at) = if place < 50 {
+                (&better, place)
+            } else {
+                (&worse, place - 50)
+            };
+            let expected: Vec<i64> = naive(&src[at], &answers[at], usize::MAX)
+                .iter()
+                .map(|(id, _)| *id)
+                .collect();
+            let ids = collated.array("tokens").unwrap().to_i64().unwrap();
+            let width = collated.infos[0].tokens;
+            assert_eq!(ids[row * width..][..expected.len()], expected);
+        }
+        seen.extend_from_slice(first);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..50).collect::<Vec<u32>>());
+    let other = encode(&decoder(None, true), batch(&src[..9], &worse[..9])).unwrap();
+    assert!(
+        read(&better)
+            .paired(other)
+            .unwrap_err()
+            .to_string()
+            .contains("50 and 9 rows")
+    );
+}

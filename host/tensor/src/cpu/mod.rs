@@ -27,6 +27,7 @@ mod norm;
 mod optim;
 mod par;
 mod pool;
+mod quantize;
 mod reduce;
 mod rotary;
 mod simd;
@@ -57,6 +58,7 @@ pub use index::{
 pub use norm::{layer_norm, layer_norm_backward, rms_norm, rms_norm_backward};
 pub use optim::{AdamWStep, LionStep, SgdStep, adamw, lion, sgd, square_sum};
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
+pub use quantize::{BLOCK as QUANTIZED_BLOCK, NF4, from_int8, from_nf4, to_int8, to_nf4};
 pub use reduce::{argmax_last, max_last, mean_last, min_last, sum, sum_last, sum_rows};
 pub use rotary::{RotaryShape, rotary, rotary_backward, rotary_table};
 pub use softmax::{

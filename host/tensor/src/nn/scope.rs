@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::{
     DType, Tape, Tensor, TensorError,
-    params::{Fans, Init, LORA_A, LORA_B, ParamKind, Params},
+    params::{Fans, Init, LORA_A, LORA_B, ParamKind, Params, Quantized},
     rng,
 };
 
@@ -274,6 +274,11 @@ impl Scope {
             .bias
             .then(|| here.obtain("bias", &[out], options.bias_init, fans))
             .transpose()?;
+        if let Some(weight) = quantized_weight(&here, input, out, options.layout)? {
+            let in_out = options.layout == WeightLayout::InOut;
+            let y = x.linear_quantized(&weight, in_out, bias.as_ref())?;
+            return here.seen(here.adapted(x, y, out, options.layout)?);
+        }
         let y = match options.layout {
             WeightLayout::OutIn => {
                 let weight = here.obtain("weight", &[out, input], options.weight_init, fans)?;
@@ -414,4 +419,28 @@ impl Scope {
         }
         Ok(())
     }
+}
+
+/// The weight of a linear layer, where it is kept in fewer bits.
+fn quantized_weight(
+    here: &Scope,
+    input: usize,
+    out: usize,
+    layout: WeightLayout,
+) -> Result<Option<Arc<Quantized>>, TensorError> {
+    let name = here.full("weight");
+    let Some(weight) = here.shared.params.quantized(&name) else {
+        return Ok(None);
+    };
+    let asked = match layout {
+        WeightLayout::OutIn => [out, input],
+        WeightLayout::InOut => [input, out],
+    };
+    if **weight.shape() != asked {
+        return Err(TensorError::ShapeMismatch(format!(
+            "parameter `{name}` has the shape {:?}, but {asked:?} is asked for",
+            weight.shape()
+        )));
+    }
+    Ok(Some(weight))
 }

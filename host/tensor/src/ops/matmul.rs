@@ -1,11 +1,14 @@
 //! Matrix products.
 
+use std::sync::Arc;
+
 use burn_backend::ops::FloatTensorOps;
 
 use super::common::{broadcast, expanded, need_shape, permuted, reshaped, sum_leading, sum_to};
 use crate::{
     DType, Tensor, TensorError,
     dims::Dims,
+    params::Quantized,
     tape::{autocast, record},
     value::on,
 };
@@ -106,6 +109,47 @@ impl Tensor {
         match bias {
             Some(bias) => record("linear", out, &[self, weight, bias], saved, backward),
             None => record("linear", out, &[self, weight], saved, backward),
+        }
+    }
+}
+
+impl Tensor {
+    /// self · weightᵀ + bias, or self · weight + bias where the weight is stored `in_out`. The weight is
+    /// not trained and kept in fewer bits; it is made dense for this product, and in the backward pass
+    /// once more, so that the tape keeps nothing.
+    pub(crate) fn linear_quantized(
+        &self,
+        weight: &Arc<Quantized>,
+        in_out: bool,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor, TensorError> {
+        self.need_float("linear")?;
+        let outputs = weight.shape()[usize::from(in_out)];
+        if let Some(bias) = bias {
+            self.need_same("linear", bias)?;
+            need_shape("linear", "the bias", bias, &[outputs])?;
+        }
+        let (flat, dense) = (matrix(self)?, weight.dense()?);
+        let out = match (in_out, bias) {
+            (false, _) => product_with_bias(&flat, &dense, bias)?,
+            (true, None) => product(&flat, false, &dense, false)?,
+            (true, Some(bias)) => product(&flat, false, &dense, false)?.add(&bias.detach()?)?,
+        };
+        drop(dense);
+        let out = reshaped(&out, self.dims().replaced(self.rank() - 1, outputs))?;
+        let (full, weight) = (self.dims(), weight.clone());
+        let backward = move |context: crate::tape::Backward<'_>| {
+            let g = matrix(&context.grad)?;
+            let back = || reshaped(&product(&g, false, &weight.dense()?, in_out)?, full);
+            Ok(vec![
+                context.when(0, back)?,
+                context.when(1, || sum_leading(&g, outputs))?,
+            ])
+        };
+        let saved = |_: &Tensor| Vec::new();
+        match bias {
+            Some(bias) => record("linear", out, &[self, bias], saved, backward),
+            None => record("linear", out, &[self], saved, backward),
         }
     }
 }

@@ -231,6 +231,7 @@ impl Params {
 
     /// Numbers in the parameters that are trained.
     pub fn trained_elements(&self) -> usize {
+        // What is kept in fewer bits is not trained.
         let names = self.entries().into_iter();
         names
             .filter(|(name, _)| self.trainable(name))

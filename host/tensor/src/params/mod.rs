@@ -3,6 +3,8 @@
 mod file;
 mod init;
 mod lora;
+mod quantized;
+mod report;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +20,10 @@ pub(crate) use init::Fans;
 pub use init::Init;
 pub(crate) use lora::{LORA_A, LORA_B};
 pub use lora::{Lora, patterns};
+pub use quantized::Quantization;
+pub(crate) use quantized::Quantized;
+use report::list;
+pub use report::{LoadReport, Mismatch};
 
 use crate::{DType, Device, Tensor, TensorError, dims::Dims, raw};
 
@@ -65,83 +71,33 @@ impl Need {
     }
 }
 
-/// What a weights file had and what the model needs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadReport {
-    /// Names that were taken over.
-    pub loaded: Vec<String>,
-    /// Names of the model that the file lacks.
-    pub missing: Vec<String>,
-    /// Names of the file that the model lacks, or that are not floating-point.
-    pub unexpected: Vec<String>,
-    /// Names whose shapes differ; they keep their old values.
-    pub mismatched: Vec<Mismatch>,
+/// How a value is kept.
+// Nearly all are dense.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone)]
+enum Stored {
+    Dense(Tensor),
+    Quantized(Arc<Quantized>),
 }
 
-/// A parameter whose shape in a file is not the model's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
-    /// The parameter.
-    pub name: String,
-    /// The model's shape.
-    pub expected: Vec<usize>,
-    /// The file's shape.
-    pub found: Vec<usize>,
-}
-
-impl LoadReport {
-    /// Whether the file was exactly what the model needs.
-    pub fn is_exact(&self) -> bool {
-        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+impl Stored {
+    fn dims(&self) -> Dims {
+        match self {
+            Self::Dense(value) => value.dims(),
+            Self::Quantized(value) => *value.shape(),
+        }
     }
 
-    /// An error that lists what did not fit, for those who need an exact match.
-    ///
-    /// # Errors
-    /// `InvalidArgument` unless [`Self::is_exact`].
-    pub fn require_exact(&self) -> Result<(), TensorError> {
-        if self.is_exact() {
-            return Ok(());
+    fn dense(&self) -> Result<Tensor, TensorError> {
+        match self {
+            Self::Dense(value) => Ok(value.clone()),
+            Self::Quantized(value) => value.dense(),
         }
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            parts.push(format!("missing in the file: {}", list(&self.missing)));
-        }
-        if !self.unexpected.is_empty() {
-            parts.push(format!("not in the model: {}", list(&self.unexpected)));
-        }
-        if !self.mismatched.is_empty() {
-            let shapes: Vec<String> = self
-                .mismatched
-                .iter()
-                .map(|m| {
-                    format!(
-                        "{} (the model has {:?}, the file {:?})",
-                        m.name, m.expected, m.found
-                    )
-                })
-                .collect();
-            parts.push(format!("other shapes: {}", list(&shapes)));
-        }
-        Err(TensorError::InvalidArgument(format!(
-            "the weights do not fit the model; {}",
-            parts.join("; ")
-        )))
     }
-}
-
-/// The first names of a list, and how many more there are.
-fn list(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = names[..names.len().min(SHOWN)].join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
-    }
-    text
 }
 
 struct Entry {
-    value: Tensor,
+    value: Stored,
     kind: ParamKind,
     /// Whether a recipe has asked for it. Values from a file wait until one does.
     claimed: bool,
@@ -203,14 +159,21 @@ impl Params {
         self.0.state.write().on_missing = policy;
     }
 
-    /// The value of a parameter or buffer.
+    /// The value of a parameter or buffer; a weight that is kept in fewer bits is made dense.
     pub fn get(&self, name: &str) -> Option<Tensor> {
-        self.0
-            .state
-            .read()
-            .entries
-            .get(name)
-            .map(|entry| entry.value.clone())
+        let value = {
+            let state = self.0.state.read();
+            state.entries.get(name)?.value.clone()
+        };
+        value.dense().ok()
+    }
+
+    /// A weight that is kept in fewer bits.
+    pub(crate) fn quantized(&self, name: &str) -> Option<Arc<Quantized>> {
+        match &self.0.state.read().entries.get(name)?.value {
+            Stored::Dense(_) => None,
+            Stored::Quantized(value) => Some(value.clone()),
+        }
     }
 
     /// What a name is for.
@@ -241,14 +204,14 @@ impl Params {
         let mut state = self.0.state.write();
         match state.entries.get_mut(name) {
             Some(entry) => {
-                check_shape(name, value.shape(), entry.value.shape())?;
-                entry.value = value;
+                check_shape(name, value.shape(), &entry.value.dims())?;
+                entry.value = Stored::Dense(value);
             }
             None => {
                 state.entries.insert(
                     name.to_owned(),
                     Entry {
-                        value,
+                        value: Stored::Dense(value),
                         kind: ParamKind::Param,
                         claimed: false,
                     },
@@ -266,8 +229,12 @@ impl Params {
         change: impl FnOnce(&mut Tensor) -> Result<(), TensorError>,
     ) -> Result<(), TensorError> {
         match self.0.state.write().entries.get_mut(name) {
-            Some(entry) => change(&mut entry.value),
-            None => Ok(()),
+            Some(Entry {
+                value: Stored::Dense(value),
+                ..
+            }) => change(value),
+            // What is kept in fewer bits is not trained.
+            _ => Ok(()),
         }
     }
 
@@ -289,7 +256,7 @@ impl Params {
             .entries
             .values()
             .filter(|entry| entry.kind == ParamKind::Param)
-            .map(|entry| entry.value.numel())
+            .map(|entry| entry.value.dims().numel())
             .sum()
     }
 
@@ -364,7 +331,7 @@ impl Params {
     ) -> Result<Tensor, TensorError> {
         let mut state = self.0.state.write();
         if let Some(entry) = state.entries.get_mut(name) {
-            check_shape(name, shape, entry.value.shape())?;
+            check_shape(name, shape, &entry.value.dims())?;
             if !entry.claimed {
                 (entry.kind, entry.claimed) = (kind, true);
             } else if entry.kind != kind {
@@ -372,7 +339,9 @@ impl Params {
                     "`{name}` is used both as a parameter and as a buffer; give them different names"
                 )));
             }
-            return Ok(entry.value.clone());
+            let value = entry.value.clone();
+            drop(state);
+            return value.dense();
         }
         if state.on_missing == OnMissing::Error {
             let others: Vec<String> = state
@@ -407,7 +376,7 @@ impl Params {
         state.entries.insert(
             name.to_owned(),
             Entry {
-                value: value.clone(),
+                value: Stored::Dense(value.clone()),
                 kind,
                 claimed: true,
             },
@@ -437,7 +406,7 @@ impl Params {
         let mut values = Vec::new();
         let expected: BTreeMap<String, (Vec<usize>, bool)> = {
             let state = self.0.state.read();
-            let shape = |entry: &Entry| (entry.value.shape().to_vec(), entry.claimed);
+            let shape = |entry: &Entry| (entry.value.dims().to_vec(), entry.claimed);
             state
                 .entries
                 .iter()
@@ -477,7 +446,7 @@ impl Params {
                 .get(&name)
                 .map_or((ParamKind::Param, false), |old| (old.kind, old.claimed));
             let entry = Entry {
-                value,
+                value: Stored::Dense(value),
                 kind,
                 claimed,
             };
@@ -518,15 +487,17 @@ impl Params {
         entries.filter(|(name, _)| changes(name)).collect()
     }
 
-    /// All names and values, sorted by name.
+    /// The names and values, sorted by name, but for weights that are kept in fewer bits.
     pub fn entries(&self) -> Vec<(String, Tensor)> {
-        self.0
-            .state
-            .read()
+        let state = self.0.state.read();
+        let dense = state
             .entries
             .iter()
-            .map(|(name, entry)| (name.clone(), entry.value.clone()))
-            .collect()
+            .filter_map(|(name, entry)| match &entry.value {
+                Stored::Dense(value) => Some((name.clone(), value.clone())),
+                Stored::Quantized(_) => None,
+            });
+        dense.collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Low-rank adapters in a training's specification.
 
 use serde::{Deserialize, Serialize};
-use tenon_tensor::params::Lora;
+use tenon_tensor::params::{Lora, Quantization};
 use utoipa::ToSchema;
 
 /// Low-rank adapters (LoRA, Hu et al. 2021) on linear layers.
@@ -20,6 +20,29 @@ pub struct LoraSpec {
     /// Regular expressions of parameters that are trained in full beside the adapters, such as those
     /// of a new head.
     pub trained: Vec<String>,
+    /// Keeps the weights under the adapters in 8 or 4 bits a number while they are trained (QLoRA):
+    /// `int8` or `nf4`; nothing: in float32. The model of the run is float32: what the rounded weights
+    /// and the adapters are together.
+    pub quantize: Option<QuantizationSpec>,
+}
+
+/// How weights that are not trained are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QuantizationSpec {
+    /// 8 bits: even steps.
+    Int8,
+    /// 4 bits: quantiles of the normal distribution.
+    Nf4,
+}
+
+impl From<QuantizationSpec> for Quantization {
+    fn from(spec: QuantizationSpec) -> Self {
+        match spec {
+            QuantizationSpec::Int8 => Self::Int8,
+            QuantizationSpec::Nf4 => Self::Nf4,
+        }
+    }
 }
 
 impl Default for LoraSpec {
@@ -37,6 +60,7 @@ impl Default for LoraSpec {
             dropout,
             targets,
             trained,
+            quantize: None,
         }
     }
 }

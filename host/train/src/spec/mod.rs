@@ -16,7 +16,7 @@ use tenon_tensor::{
 };
 use utoipa::ToSchema;
 
-pub use lora::LoraSpec;
+pub use lora::{LoraSpec, QuantizationSpec};
 use optimizer::OptimizerSchema;
 pub use precision::Precision;
 pub use preference::PreferenceSpec;

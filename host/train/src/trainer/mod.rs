@@ -22,6 +22,7 @@ mod window;
 use std::time::{Duration, Instant};
 
 use tenon_plugin::LogLevel;
+use tenon_tensor::memory::Retained;
 use tenon_track::Progress;
 
 use checkpoint::Checkpoints;
@@ -53,6 +54,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
     if finish::is_made(job)? {
         return finish::complete(job, &plan);
     }
+    let _memory = Retained::hold();
     let mut trainer = Trainer::open(job, &plan)?;
     trainer.train()?;
     let best = trainer.best_weights();

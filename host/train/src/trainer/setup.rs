@@ -66,6 +66,12 @@ impl<'j> Trainer<'j> {
         let mut model = open_model(job, plan, params, tokenizer.as_ref())?;
         model.build()?;
         let trained = trained(job, plan, model.params())?;
+        let quantize = plan.spec.lora.as_ref().and_then(|lora| lora.quantize);
+        if let Some(kind) = quantize {
+            let bytes = model.params().quantize_adapted(kind.into())?;
+            let fact = [("quantized_bytes".to_owned(), json!(bytes))];
+            platform.tracker.set_params(job.id(), fact)?;
+        }
         let signatures = readings(model.signature(), &plan.recipe.name, &plan.spec)?;
         let encode =
             |split: &Split, rows| encode(job, &signatures, tokenizer.as_deref(), split, rows);

@@ -59,7 +59,7 @@ fn transposed<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &mut [f
             });
             let out = &mut out[block * 16 * W + first..];
             // SAFETY: `level` found AVX-512.
-            unsafe { transpose_16(row, out, W, count) };
+            unsafe { transpose_16(&row, out, W, count) };
         }
     }
     for p in blocks * 16..depth {
@@ -74,10 +74,17 @@ fn transposed<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &mut [f
 }
 
 /// Writes the first `count` elements of each column of 16 rows; columns go `stride` apart.
+///
+/// Loops by index: a closure with these instructions is not inlined into the `map` of an array, and hands
+/// every register over through memory.
 #[target_feature(enable = "avx512f")]
-fn transpose_16(rows: [&[f32; 16]; 16], out: &mut [f32], stride: usize, count: usize) {
-    // SAFETY: each row has 16 elements.
-    let mut r = rows.map(|row| unsafe { _mm512_loadu_ps(row.as_ptr()) });
+#[allow(clippy::needless_range_loop)]
+fn transpose_16(rows: &[&[f32; 16]; 16], out: &mut [f32], stride: usize, count: usize) {
+    let mut r = [_mm512_setzero_ps(); 16];
+    for i in 0..16 {
+        // SAFETY: each row has 16 elements.
+        r[i] = unsafe { _mm512_loadu_ps(rows[i].as_ptr()) };
+    }
     let mut t = [_mm512_setzero_ps(); 16];
     for i in 0..8 {
         t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -85,7 +92,11 @@ fn transpose_16(rows: [&[f32; 16]; 16], out: &mut [f32], stride: usize, count: u
     }
     // Two neighbours at a time: the four rows of a group come together.
     for i in 0..4 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|j| _mm512_castps_pd(t[4 * i + j]));
+        let (a, b) = (_mm512_castps_pd(t[4 * i]), _mm512_castps_pd(t[4 * i + 1]));
+        let (c, d) = (
+            _mm512_castps_pd(t[4 * i + 2]),
+            _mm512_castps_pd(t[4 * i + 3]),
+        );
         r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
         r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
         r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
@@ -108,8 +119,8 @@ fn transpose_16(rows: [&[f32; 16]; 16], out: &mut [f32], stride: usize, count: u
     } else {
         (1 << count) - 1
     };
-    for (p, column) in t.into_iter().enumerate() {
+    for p in 0..16 {
         // SAFETY: `count` elements from p · stride on lie in `out`, as was asserted.
-        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().add(p * stride), mask, column) };
+        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().add(p * stride), mask, t[p]) };
     }
 }
