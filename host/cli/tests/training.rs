@@ -232,7 +232,7 @@ fn ctrl_c_stops_with_a_checkpoint_and_resume_goes_on() {
     let room = ready_to_train();
     // Few steps are enough to end; the first stop comes long before.
     let mut child = room
-        .command(&train(&["--steps", "4000", "--name", "long"]))
+        .command(&train(&["--steps", "20000", "--name", "long"]))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -253,13 +253,13 @@ fn ctrl_c_stops_with_a_checkpoint_and_resume_goes_on() {
     let stopped = room.json(&["runs", "show", "long"]);
     assert_eq!(stopped["status"], "interrupted");
     let before = steps(&stopped);
-    assert!((1..4000).contains(&before), "{before}");
+    assert!((1..20_000).contains(&before), "{before}");
 
     let id = stopped["id"].as_str().unwrap();
     let end = room.json(&["runs", "resume", id, "--device", "cpu"]);
     assert_eq!(end["id"], id, "the same run");
     assert_eq!(end["status"], "finished");
-    assert_eq!(steps(&end), 4000);
+    assert_eq!(steps(&end), 20_000);
     let said = room.fails(2, &["runs", "resume", id]);
     assert!(said.contains("finished"), "{said}");
 }

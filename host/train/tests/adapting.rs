@@ -262,7 +262,9 @@ fn adapters_over_rounded_weights_learn_too() {
         });
         let losses = place.points(&run.id, "eval/loss");
         let (first, last) = (losses[0].1, losses.last().unwrap().1);
-        assert!(last < 0.6 * first, "{kind:?}: {losses:?}");
+        // The first letter is a guess among 8, the others follow from it.
+        let floor = 8f64.ln() / 13.0;
+        assert!(last < first && last < floor + 0.1, "{kind:?}: {losses:?}");
         // [32, 96], [32, 128] and [128, 32]; 32 bits for every 64 numbers beside.
         let numbers = 32 * 96 + 2 * 32 * 128;
         assert_eq!(
