@@ -30,6 +30,8 @@ BERT = {
     "intermediate_size": 3072, "max_position_embeddings": 128, "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
+# Those of our own tokenizers.
+TOKENS = {"cls_token": "<bos>", "sep_token": "<eos>", "mask_token": "<sep>"}
 RESNET = {
     "architectures": ["ResNetForImageClassification"], "num_channels": 3, "embedding_size": 64,
     "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic",
@@ -68,11 +70,10 @@ class Ours:
         spec = {
             "recipe": f"tenon/{kind}", "dataset": "rows", "steps": STEPS[kind], "log_every": 1,
             "batch": {"rows": batch}, "checkpoint_every": 1000000,
-            "recipe_config": BERT if kind == "bert" else {**RESNET, "image_size": [64, 64], "num_labels": 10},
+            "recipe_config": {**BERT, **TOKENS} if kind == "bert" else {**RESNET, "image_size": [64, 64], "num_labels": 10},
         }
         if kind == "bert":
-            self.run("tokenizer", "train", "letters", "--dataset", "rows", "--columns", "text",
-                     "--special-tokens", "[PAD],[UNK],[CLS],[SEP],[MASK]")
+            self.run("tokenizer", "train", "letters", "--dataset", "rows", "--columns", "text")
             spec["tokenizer"] = "letters"
         self.spec = room / "job.json"
         self.spec.write_text(json.dumps(spec))
