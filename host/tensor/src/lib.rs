@@ -18,6 +18,7 @@ mod ops;
 pub mod optim;
 pub mod params;
 mod raw;
+mod recycled;
 pub mod rng;
 mod tape;
 mod tensor;

@@ -2,9 +2,11 @@
 //!
 //! Every step needs the same buffers. The C library gives freed memory back to the system at once, and
 //! gets it again page by page, each cleared: a tenth of a step's time. While a [`Retained`] is held it
-//! keeps up to a gigabyte.
+//! keeps up to a gigabyte, and the buffers of results go from one to the next without being cleared.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::recycled;
 
 /// Who holds one.
 static HOLDERS: AtomicUsize = AtomicUsize::new(0);
@@ -20,6 +22,7 @@ impl Retained {
     pub fn hold() -> Self {
         if HOLDERS.fetch_add(1, Ordering::SeqCst) == 0 {
             keep(1 << 30);
+            recycled::start();
         }
         Self(())
     }
@@ -28,6 +31,7 @@ impl Retained {
 impl Drop for Retained {
     fn drop(&mut self) {
         if HOLDERS.fetch_sub(1, Ordering::SeqCst) == 1 {
+            recycled::stop();
             keep(1 << 20);
             give_back();
         }

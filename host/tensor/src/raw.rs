@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Deref};
 use burn_backend::{Bytes, DType as BurnType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-use crate::{DType, Device, Tensor, TensorError, dims::Dims, value::Value};
+use crate::{DType, Device, Tensor, TensorError, dims::Dims, recycled::Buffer, value::Value};
 
 /// Row-major float32 numbers of a tensor. Borrows the tensor's memory where that is contiguous and
 /// holds a copy otherwise.
@@ -83,6 +83,15 @@ pub(crate) fn from_vec(shape: &Dims, values: Vec<f32>) -> Tensor {
     debug_assert_eq!(shape.numel(), values.len());
     let layout = Layout::contiguous(Shape::from(shape.to_vec()));
     let flex = FlexTensor::new(Bytes::from_elems(values), layout, BurnType::F32);
+    Tensor::new(Value::Cpu(flex), *shape, DType::F32, Device::cpu())
+}
+
+/// As [`from_vec`], from a buffer that goes back where it came from.
+#[inline]
+pub(crate) fn from_buffer(shape: &Dims, values: Buffer) -> Tensor {
+    debug_assert_eq!(shape.numel(), values.len());
+    let layout = Layout::contiguous(Shape::from(shape.to_vec()));
+    let flex = FlexTensor::new(values.into_bytes(), layout, BurnType::F32);
     Tensor::new(Value::Cpu(flex), *shape, DType::F32, Device::cpu())
 }
 

@@ -2,7 +2,7 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used)]
 
-use tenon_tensor::memory::Retained;
+use tenon_tensor::{DType, Device, Tensor, memory::Retained};
 
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -17,10 +17,22 @@ fn freed_memory_stays_and_goes_at_the_end() {
     let held = Retained::hold();
     let again = Retained::hold();
     drop(std::hint::black_box(vec![1_u8; SIZE]));
+    // Two results of that size: the first one's buffer is cleared once, and used for the second.
+    let ones = Tensor::ones(&[SIZE / 4], DType::F32, &Device::cpu()).unwrap();
+    for factor in [2.0, 3.0] {
+        let product = ones.mul_scalar(factor).unwrap();
+        let sum = product.sum(&[], false).unwrap().to_f32_vec().unwrap();
+        assert_eq!(sum, [factor as f32 * (SIZE / 4) as f32]);
+    }
+    drop(ones);
     let kept = resident();
-    assert!(kept > SIZE, "{kept}");
+    assert!(kept > 2 * SIZE, "{kept}");
     drop(again);
     assert!(resident() > SIZE, "one is still held");
     drop(held);
-    assert!(resident() + SIZE / 2 < kept, "{} of {kept}", resident());
+    assert!(
+        resident() + SIZE + SIZE / 2 < kept,
+        "{} of {kept}",
+        resident()
+    );
 }

@@ -18,7 +18,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn scale_shift(x: &[f32], scale: f32, shift: f32, out: &mut [f32]) {
+    /// out = x · scale + shift.
+    pub(super) fn scale_shift(x: &[f32], scale: f32, shift: f32, out: &mut [f32]) {
         for (out, x) in out.iter_mut().zip(x) {
             *out = x.mul_add(scale, shift);
         }
@@ -67,6 +68,32 @@ pub fn group_norm(
     );
 }
 
+simd_fn! {
+    /// Σ dy and Σ dy·(x − mean) of one plane.
+    pub(super) fn moments(x: &[f32], dy: &[f32], mean: f32) -> (f32, f32) {
+        (
+            sum_of(dy, |dy| dy),
+            sum_of2(dy, x, |sum, dy, x| dy.mul_add(x - mean, sum)),
+        )
+    }
+}
+
+simd_fn! {
+    /// dx = dy · scale + x · slope + shift.
+    pub(super) fn combine(
+        x: &[f32],
+        dy: &[f32],
+        scale: f32,
+        slope: f32,
+        shift: f32,
+        dx: &mut [f32],
+    ) {
+        for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
+            *dx = dy.mul_add(scale, x.mul_add(slope, shift));
+        }
+    }
+}
+
 /// The gradients of [`group_norm`]: dx, and dweight and dbias [channels] where wanted.
 #[allow(clippy::too_many_arguments)]
 pub fn group_norm_backward(
@@ -82,22 +109,6 @@ pub fn group_norm_backward(
     dweight: Option<&mut [f32]>,
     dbias: Option<&mut [f32]>,
 ) {
-    simd_fn! {
-        /// Σ dy and Σ dy·(x − mean) of one plane.
-        fn sums(x: &[f32], dy: &[f32], mean: f32) -> (f32, f32) {
-            (
-                sum_of(dy, |dy| dy),
-                sum_of2(dy, x, |sum, dy, x| dy.mul_add(x - mean, sum)),
-            )
-        }
-    }
-    simd_fn! {
-        fn combine(x: &[f32], dy: &[f32], scale: f32, slope: f32, shift: f32, dx: &mut [f32]) {
-            for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-                *dx = dy.mul_add(scale, x.mul_add(slope, shift));
-            }
-        }
-    }
     let inner = channels / groups;
     let size = inner * places;
     assert!(x.len() == dx.len() && dy.len() == dx.len() && x.len() == mean.len() * size);
@@ -117,7 +128,7 @@ pub fn group_norm_backward(
                 let (mut g, mut g_y) = (0.0_f32, 0.0_f32);
                 for channel in 0..inner {
                     let range = channel * places..(channel + 1) * places;
-                    let (sum, moment) = sums(&x[range.clone()], &dy[range], m);
+                    let (sum, moment) = moments(&x[range.clone()], &dy[range], m);
                     planes[row * inner + channel] = [sum, moment * r];
                     g += weight(channel) * sum;
                     g_y += weight(channel) * moment * r;

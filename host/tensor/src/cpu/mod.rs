@@ -13,6 +13,7 @@
 
 mod attention;
 mod attention_backward;
+mod batch_norm;
 mod binary;
 mod convert;
 mod convolution;
@@ -40,6 +41,7 @@ pub use attention::{
     AttentionBias, AttentionDropout, AttentionRule, AttentionShape, Heads, HeadsMut, attention,
 };
 pub use attention_backward::{AttentionGradients, attention_backward};
+pub use batch_norm::{batch_norm, batch_norm_backward};
 pub use binary::{
     BinaryOp, add_assign, axpy, binary, binary_columns, binary_rows, binary_scalar, scale_assign,
 };

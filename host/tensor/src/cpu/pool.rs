@@ -1,6 +1,6 @@
 //! Pooling over windows of planes.
 
-use super::par;
+use super::{par, simd::simd_fn};
 
 /// The sizes of a pooling: planes [height, width] of x [planes, height, width].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,35 @@ impl Pool2d {
     }
 }
 
+simd_fn! {
+    /// Compares an element of each window in a row, `stride` apart and at `place` the first, with the
+    /// largest so far.
+    fn compare(x: &[f32], stride: usize, place: u32, out: &mut [f32], places: &mut [u32]) {
+        let each = |i: usize, x: f32, out: &mut f32, at: &mut u32| {
+            let better = x > *out || x.is_nan();
+            *out = if better { x } else { *out };
+            *at = if better { place + (i * stride) as u32 } else { *at };
+        };
+        let outputs = out.iter_mut().zip(places);
+        match stride {
+            1 => {
+                let all = x.iter().zip(outputs).enumerate();
+                all.for_each(|(i, (x, (out, at)))| each(i, *x, out, at));
+            }
+            2 => {
+                let (pairs, last) = x.as_chunks::<2>();
+                let x = pairs.iter().map(|pair| pair[0]).chain(last.first().copied());
+                let all = x.zip(outputs).enumerate();
+                all.for_each(|(i, (x, (out, at)))| each(i, x, out, at));
+            }
+            _ => {
+                let all = x.iter().step_by(stride).zip(outputs).enumerate();
+                all.for_each(|(i, (x, (out, at)))| each(i, *x, out, at));
+            }
+        }
+    }
+}
+
 /// The largest of each window (NaN if there is one), and the place of it in its plane, which the
 /// gradient needs: x [planes, height, width] → out, places [planes, out height, out width].
 pub fn max_pool2d(pool: &Pool2d, x: &[f32], out: &mut [f32], places: &mut [u32]) {
@@ -67,22 +96,45 @@ pub fn max_pool2d(pool: &Pool2d, x: &[f32], out: &mut [f32], places: &mut [u32])
                 .zip(places.chunks_exact_mut(outputs));
             for (plane, (out, places)) in planes.enumerate() {
                 let x = &x[(i * grain + plane) * inputs..][..inputs];
-                pool.windows(|at, rows, columns| {
-                    let (mut largest, mut place) = (f32::NEG_INFINITY, None);
-                    for row in rows {
-                        for column in columns.clone() {
-                            let value = x[row * pool.input[1] + column];
-                            if place.is_none() || value > largest || value.is_nan() {
-                                (largest, place) = (value, Some(row * pool.input[1] + column));
-                            }
-                        }
-                    }
-                    out[at] = largest;
-                    places[at] = place.unwrap_or(0) as u32;
-                });
+                pool.largest(x, out, places);
             }
         },
     );
+}
+
+impl Pool2d {
+    /// [`max_pool2d`] of one plane: one element of the windows after the other, for whole rows.
+    fn largest(&self, x: &[f32], out: &mut [f32], places: &mut [u32]) {
+        let width = self.output[1];
+        let rows = out
+            .chunks_exact_mut(width)
+            .zip(places.chunks_exact_mut(width));
+        for (y, (out, places)) in rows.enumerate() {
+            let rows = self.window(0, y);
+            out.fill(f32::NEG_INFINITY);
+            for (column, place) in places.iter_mut().enumerate() {
+                *place = (rows.start * self.input[1] + self.window(1, column).start) as u32;
+            }
+            for row in rows {
+                for tap in 0..self.kernel[1] {
+                    // The windows whose element lies in the row.
+                    let (stride, padding) = (self.stride[1], self.padding[1]);
+                    let first = padding.saturating_sub(tap).div_ceil(stride);
+                    let end = (self.input[1] + padding)
+                        .saturating_sub(tap)
+                        .div_ceil(stride);
+                    let end = end.min(width);
+                    if first >= end {
+                        continue;
+                    }
+                    let place = row * self.input[1] + first * stride + tap - padding;
+                    let x = &x[place..(row + 1) * self.input[1]];
+                    let (out, places) = (&mut out[first..end], &mut places[first..end]);
+                    compare(x, stride, place as u32, out, places);
+                }
+            }
+        }
+    }
 }
 
 /// The gradient of [`max_pool2d`]: dy goes to the places.

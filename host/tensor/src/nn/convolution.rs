@@ -103,42 +103,31 @@ impl Scope {
         let bias = here.obtain("bias", &[channels], Init::Zeros, None)?;
         let running_mean = here.buffer("running_mean", &[channels], Init::Zeros)?;
         let running_var = here.buffer("running_var", &[channels], Init::Ones)?;
-        let mut column = vec![1_i64; shape.len()];
-        column[1] = channels as i64;
-
-        let (mean, variance) = if self.is_training() {
-            let count = x.numel() / channels.max(1);
-            if count < 2 {
-                return Err(TensorError::InvalidArgument(format!(
-                    "batch-norm `{}`: {count} value for each channel in a training pass; \
-                     at least 2 are needed, so use a larger batch",
-                    self.full(name)
-                )));
-            }
-            let dims: Vec<i32> = (0..shape.len() as i32).filter(|dim| *dim != 1).collect();
-            let mean = x.mean(&dims, true)?;
-            let centred = x.sub(&mean)?;
-            let variance = centred.mul(&centred)?.mean(&dims, true)?;
-            let unbiased = count as f64 / (count - 1) as f64;
-            let moved = |old: &Tensor, new: &Tensor, factor: f64| {
-                let new = new.detach()?.reshape(&[channels as i64])?;
-                let momentum = f64::from(momentum);
-                old.mul_scalar(1.0 - momentum)?
-                    .add(&new.mul_scalar(momentum * factor)?)
-            };
-            here.set_buffer("running_mean", &moved(&running_mean, &mean, 1.0)?)?;
-            here.set_buffer("running_var", &moved(&running_var, &variance, unbiased)?)?;
-            (mean, variance)
-        } else {
-            (
-                running_mean.reshape(&column)?,
-                running_var.reshape(&column)?,
-            )
+        if !self.is_training() {
+            return here.seen(x.channels_scaled(
+                &running_mean,
+                &running_var,
+                (&weight, &bias),
+                eps,
+            )?);
+        }
+        let count = x.numel() / channels.max(1);
+        if count < 2 {
+            return Err(TensorError::InvalidArgument(format!(
+                "batch-norm `{}`: {count} value for each channel in a training pass; at least 2 \
+                 are needed, so use a larger batch",
+                self.full(name)
+            )));
+        }
+        let (y, [mean, variance]) = x.batch_norm(&weight, &bias, eps)?;
+        let unbiased = count as f64 / (count - 1) as f64;
+        let moved = |old: &Tensor, new: &Tensor, factor: f64| {
+            let momentum = f64::from(momentum);
+            old.mul_scalar(1.0 - momentum)?
+                .add(&new.mul_scalar(momentum * factor)?)
         };
-        let scale = variance
-            .add_scalar(f64::from(eps))?
-            .rsqrt()?
-            .mul(&weight.reshape(&column)?)?;
-        here.seen(x.sub(&mean)?.mul(&scale)?.add(&bias.reshape(&column)?)?)
+        here.set_buffer("running_mean", &moved(&running_mean, &mean, 1.0)?)?;
+        here.set_buffer("running_var", &moved(&running_var, &variance, unbiased)?)?;
+        here.seen(y)
     }
 }

@@ -1,13 +1,15 @@
 //! What operations share.
 
-use crate::{DType, Tensor, TensorError, cpu, dims::Dims, raw, tensor::burn_shape};
+use crate::{
+    DType, Tensor, TensorError, cpu, dims::Dims, raw, recycled::Buffer, tensor::burn_shape,
+};
 
-/// Computes a float32 tensor of `shape` in main memory.
+/// Computes a float32 tensor of `shape` in main memory; `fill` writes every element.
 #[inline]
 pub(super) fn host(shape: Dims, fill: impl FnOnce(&mut [f32])) -> Tensor {
-    let mut out = vec![0.0; shape.numel()];
+    let mut out = Buffer::take(shape.numel());
     fill(&mut out);
-    raw::from_vec(&shape, out)
+    raw::from_buffer(&shape, out)
 }
 
 /// Runs a kernel over one float32 tensor in main memory.

@@ -6,6 +6,7 @@ use crate::{
     cpu::{self, Conv2d},
     dims::Dims,
     raw,
+    recycled::Buffer,
 };
 
 fn sizes(x: &Tensor, weight: &Tensor, plan: &Plan) -> Conv2d {
@@ -36,6 +37,13 @@ pub(super) fn forward(
         return Ok(None);
     }
     let conv = sizes(x, weight, plan);
+    if !conv.is_addressable() {
+        return Err(TensorError::InvalidArgument(format!(
+            "conv: a sample of {:?}, or its result, has more than 2³¹ elements with its padding; \
+             cut it into parts",
+            x.shape()
+        )));
+    }
     let (x, weight) = (raw::f32s(x)?, raw::f32s(weight)?);
     let bias = bias.map(raw::f32s).transpose()?;
     Ok(Some(host(shape, |out| {
@@ -53,11 +61,11 @@ pub(super) fn backward(
 ) -> Result<(Option<Tensor>, Option<Tensor>), TensorError> {
     let conv = sizes(x, weight, plan);
     let (v, w, dy) = (raw::f32s(x)?, raw::f32s(weight)?, raw::f32s(grad)?);
-    let space = |wanted: bool, like: &Tensor| wanted.then(|| vec![0.0; like.numel()]);
+    let space = |wanted: bool, like: &Tensor| wanted.then(|| Buffer::take(like.numel()));
     let (mut dx, mut dw) = (space(wants.0, x), space(wants.1, weight));
     cpu::conv2d_backward(&conv, &v, &w, &dy, dx.as_deref_mut(), dw.as_deref_mut());
     Ok((
-        dx.map(|values| raw::from_vec(&x.dims(), values)),
-        dw.map(|values| raw::from_vec(&weight.dims(), values)),
+        dx.map(|values| raw::from_buffer(&x.dims(), values)),
+        dw.map(|values| raw::from_buffer(&weight.dims(), values)),
     ))
 }

@@ -8,6 +8,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod batch_norm;
 mod cast;
 mod choose;
 mod common;

@@ -99,7 +99,7 @@ impl Tensor {
 
     /// The arguments of a normalisation in single precision, where they are of less: a mean square of
     /// small numbers is none in half precision.
-    fn widened<const N: usize>(
+    pub(super) fn widened<const N: usize>(
         &self,
         extras: [Option<&Tensor>; N],
     ) -> Result<Option<Widened<N>>, TensorError> {
@@ -228,20 +228,20 @@ impl Tensor {
 
 /// Which optional arguments a normalisation had.
 #[derive(Clone, Copy)]
-struct Kept {
+pub(super) struct Kept {
     weight: bool,
     bias: bool,
 }
 
 impl Kept {
-    fn new(weight: Option<&Tensor>, bias: Option<&Tensor>) -> Self {
+    pub(super) fn new(weight: Option<&Tensor>, bias: Option<&Tensor>) -> Self {
         Self {
             weight: weight.is_some(),
             bias: bias.is_some(),
         }
     }
 
-    fn parents<'a>(
+    pub(super) fn parents<'a>(
         self,
         x: &'a Tensor,
         weight: Option<&'a Tensor>,
@@ -251,7 +251,12 @@ impl Kept {
     }
 
     /// The input on the processor, where the kernels recompute; the statistics; the weight.
-    fn saved(self, x: &Tensor, weight: Option<&Tensor>, statistics: Vec<Tensor>) -> Vec<Tensor> {
+    pub(super) fn saved(
+        self,
+        x: &Tensor,
+        weight: Option<&Tensor>,
+        statistics: Vec<Tensor>,
+    ) -> Vec<Tensor> {
         let mut saved = Vec::with_capacity(4);
         if raw::is_host_f32(x) {
             saved.push(x.clone());
@@ -281,7 +286,7 @@ impl Kept {
 
     /// Runs a kernel (x, dy, weight, mean, rstd, dx, dweight, dbias).
     #[allow(clippy::type_complexity)]
-    fn with_parts(
+    pub(super) fn with_parts(
         self,
         context: &Backward<'_>,
         size: usize,
@@ -383,11 +388,11 @@ fn affine(
     Ok(out)
 }
 
-fn optional(tensor: Option<&Tensor>) -> Result<Option<F32s>, TensorError> {
+pub(super) fn optional(tensor: Option<&Tensor>) -> Result<Option<F32s>, TensorError> {
     tensor.map(raw::f32s).transpose()
 }
 
-fn vector(values: Vec<f32>) -> Tensor {
+pub(super) fn vector(values: Vec<f32>) -> Tensor {
     let shape = Dims::from_slice(&[values.len()]).unwrap_or(Dims::new());
     raw::from_vec(&shape, values)
 }

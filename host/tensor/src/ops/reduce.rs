@@ -332,6 +332,23 @@ fn host_sum(x: &Tensor, axes: &Dims, kept: Dims) -> Result<Tensor, TensorError> 
         let values = raw::f32s(x)?;
         return Ok(host(kept, |out| cpu::sum_rows(&values, cols, out)));
     }
+    // The last dimensions first, then the leading ones: no element is moved.
+    let inside = (0..rank)
+        .rev()
+        .take_while(|axis| axes.contains(axis))
+        .count();
+    let outside = axes
+        .iter()
+        .enumerate()
+        .take_while(|(i, axis)| i == *axis)
+        .count();
+    if inside + outside == axes.len() {
+        let (rows, cols) = rows_cols(x.shape(), inside);
+        let values = raw::f32s(x)?;
+        let mut sums = vec![0.0; rows];
+        cpu::sum_last(&values, cols, &mut sums);
+        return Ok(host(kept, |out| cpu::sum_rows(&sums, out.len(), out)));
+    }
     // The reduced dimensions last.
     let mut order = Dims::new();
     (0..rank)

@@ -1,18 +1,22 @@
 //! Blocks of a product, and who computes them.
 
-use super::{Product, fallback};
+use super::{Operand, Product, fallback};
 use crate::cpu::simd::{Level, level};
 
 /// Computes the product, on several threads if it is `shared`.
-pub(super) fn run(product: &Product, c: &mut [f32], shared: bool) {
+pub(super) fn run<A: Operand, B: Operand>(product: &Product<A, B>, c: &mut [f32], shared: bool) {
     match level() {
         #[cfg(target_arch = "x86_64")]
         Level::V4 => {
-            packed::run::<{ super::kernel::V4.0 }, { super::kernel::V4.1 }>(product, c, shared);
+            packed::run::<{ super::kernel::V4.0 }, { super::kernel::V4.1 }, A, B>(
+                product, c, shared,
+            );
         }
         #[cfg(target_arch = "x86_64")]
         Level::V3 => {
-            packed::run::<{ super::kernel::V3.0 }, { super::kernel::V3.1 }>(product, c, shared);
+            packed::run::<{ super::kernel::V3.0 }, { super::kernel::V3.1 }, A, B>(
+                product, c, shared,
+            );
         }
         Level::Base => fallback::run(product, c, shared),
     }
@@ -23,9 +27,8 @@ mod packed {
     use std::cell::RefCell;
 
     use super::super::{
-        Matrix, Product, Start,
+        Operand, Product, Start,
         kernel::{self, Tile, TileStart},
-        pack::panel,
     };
     use crate::cpu::par;
 
@@ -70,8 +73,8 @@ mod packed {
         }
     }
 
-    pub(super) fn run<const MR: usize, const NR: usize>(
-        product: &Product,
+    pub(super) fn run<const MR: usize, const NR: usize, A: Operand, B: Operand>(
+        product: &Product<A, B>,
         c: &mut [f32],
         shared: bool,
     ) {
@@ -80,7 +83,7 @@ mod packed {
         for first in (0..product.n).step_by(columns) {
             let part = Product {
                 n: columns.min(product.n - first),
-                b: product.b.at(0, first),
+                b: product.b.from(0, first),
                 start: match product.start {
                     Start::Bias(bias) => Start::Bias(&bias[first..]),
                     start => start,
@@ -89,8 +92,8 @@ mod packed {
             };
             let panels = part.n.div_ceil(NR);
             with_buffer(0, panels * NR * part.k, |packed| {
-                pack_b::<NR>(&part, packed, shared);
-                multiply::<MR, NR>(&part, packed, Output(output.at(first)), shared);
+                pack_b::<NR, A, B>(&part, packed, shared);
+                multiply::<MR, NR, A, B>(&part, packed, Output(output.at(first)), shared);
             });
         }
     }
@@ -104,7 +107,11 @@ mod packed {
     }
 
     /// For each range of k, the panels of b's columns.
-    fn pack_b<const NR: usize>(part: &Product, packed: &mut [f32], shared: bool) {
+    fn pack_b<const NR: usize, A: Operand, B: Operand>(
+        part: &Product<A, B>,
+        packed: &mut [f32],
+        shared: bool,
+    ) {
         let width = part.n.div_ceil(NR) * NR;
         for depth in depths(part.k) {
             let packed = &mut packed[depth.start * width..depth.end * width];
@@ -118,19 +125,18 @@ mod packed {
                 for (i, packed) in packed.chunks_exact_mut(size).enumerate() {
                     let first = (at / size + i) * NR;
                     let columns = NR.min(part.n - first);
-                    panel::<NR>(
-                        part.b.at(depth.start, first).t(),
-                        columns,
-                        depth.len(),
-                        packed,
-                    );
+                    let b = part.b.from(depth.start, first);
+                    b.panel_t::<NR>(columns, depth.len(), packed);
                 }
             });
         }
     }
 
     /// Rows and columns of the blocks that tasks compute.
-    fn block<const MR: usize, const NR: usize>(part: &Product, shared: bool) -> (usize, usize) {
+    fn block<const MR: usize, const NR: usize, A: Operand, B: Operand>(
+        part: &Product<A, B>,
+        shared: bool,
+    ) -> (usize, usize) {
         let (mut rows, mut columns) = (PANELS * MR, part.n.next_multiple_of(NR));
         if !shared {
             return (rows, columns);
@@ -154,18 +160,18 @@ mod packed {
         (rows, columns)
     }
 
-    fn multiply<const MR: usize, const NR: usize>(
-        part: &Product,
+    fn multiply<const MR: usize, const NR: usize, A: Operand, B: Operand>(
+        part: &Product<A, B>,
         packed: &[f32],
         output: Output,
         shared: bool,
     ) {
-        let (rows, columns) = block::<MR, NR>(part, shared);
+        let (rows, columns) = block::<MR, NR, A, B>(part, shared);
         let across = part.n.div_ceil(columns);
         let task = |at: usize| {
             let (row, column) = (at / across * rows, at % across * columns);
             let size = (rows.min(part.m - row), columns.min(part.n - column));
-            one_block::<MR, NR>(part, packed, (row, column), size, output);
+            one_block::<MR, NR, A, B>(part, packed, (row, column), size, output);
         };
         let tasks = part.m.div_ceil(rows) * across;
         if shared {
@@ -176,8 +182,8 @@ mod packed {
     }
 
     /// Computes one block of c. Each element is summed in the order of k, wherever blocks begin.
-    fn one_block<const MR: usize, const NR: usize>(
-        part: &Product,
+    fn one_block<const MR: usize, const NR: usize, A: Operand, B: Operand>(
+        part: &Product<A, B>,
         packed: &[f32],
         (row, column): (usize, usize),
         (rows, columns): (usize, usize),
@@ -190,8 +196,8 @@ mod packed {
                 let size = depth.len() * MR;
                 for (i, a) in a.chunks_exact_mut(size).take(panels).enumerate() {
                     let count = MR.min(rows - i * MR);
-                    let x: Matrix = part.a.at(row + i * MR, depth.start);
-                    panel::<MR>(x, count, depth.len(), a);
+                    let x = part.a.from(row + i * MR, depth.start);
+                    x.panel::<MR>(count, depth.len(), a);
                 }
                 for j in (0..columns).step_by(NR) {
                     let at = depth.start * width + (column + j) * depth.len();

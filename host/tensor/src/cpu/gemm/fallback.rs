@@ -2,11 +2,25 @@
 
 use gemm::{Parallelism, gemm};
 
-use super::{Product, Start, begin};
+use super::{Matrix, Operand, Product, Start, begin};
 
 /// Computes the product.
-pub(super) fn run(product: &Product, c: &mut [f32], shared: bool) {
-    let p = *product;
+pub(super) fn run<A: Operand, B: Operand>(product: &Product<A, B>, c: &mut [f32], shared: bool) {
+    let Product { m, n, k, .. } = *product;
+    product.a.as_matrix(m, k, |a| {
+        product
+            .b
+            .as_matrix(k, n, |b| dense(product, a, b, c, shared))
+    });
+}
+
+fn dense<A: Operand, B: Operand>(
+    p: &Product<A, B>,
+    a: Matrix,
+    b: Matrix,
+    c: &mut [f32],
+    shared: bool,
+) {
     let beta = match p.start {
         Start::Scaled(beta) => beta,
         Start::Bias(_) => {
@@ -32,12 +46,12 @@ pub(super) fn run(product: &Product, c: &mut [f32], shared: bool) {
             1,
             p.c_stride as isize,
             beta != 0.0,
-            p.a.data.as_ptr(),
-            p.a.col_stride as isize,
-            p.a.row_stride as isize,
-            p.b.data.as_ptr(),
-            p.b.col_stride as isize,
-            p.b.row_stride as isize,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
             beta,
             p.alpha,
             false,

@@ -10,9 +10,11 @@ mod fallback;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+mod table;
 mod thin;
 
 use super::par;
+pub(super) use table::Table;
 
 /// A matrix in a slice: the element (i, j) is at i · `row_stride` + j · `col_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +53,51 @@ impl<'a> Matrix<'a> {
     fn at(self, i: usize, j: usize) -> Self {
         self.skip(i * self.row_stride + j * self.col_stride)
     }
+}
 
-    /// Asserts that the last element lies in the slice.
+/// What a product can read: something with elements (i, j) that goes into panels.
+pub(super) trait Operand: Copy + Sync {
+    /// The operand from element (i, j) on.
+    fn from(self, i: usize, j: usize) -> Self;
+
+    /// Asserts that there are as many rows and columns, neither 0.
+    fn check(&self, rows: usize, cols: usize);
+
+    /// Writes a panel: out[p · W + i] = x[i, p] for `rows` ≤ W rows and `depth` columns. What is past
+    /// `rows` is arbitrary but finite wherever x is.
+    #[cfg(target_arch = "x86_64")]
+    fn panel<const W: usize>(self, rows: usize, depth: usize, out: &mut [f32]);
+
+    /// As [`Self::panel`] of the transposed operand.
+    #[cfg(target_arch = "x86_64")]
+    fn panel_t<const W: usize>(self, rows: usize, depth: usize, out: &mut [f32]);
+
+    /// Runs `work` with a matrix of the same elements.
+    fn as_matrix<R>(self, rows: usize, cols: usize, work: impl FnOnce(Matrix) -> R) -> R;
+}
+
+impl Operand for Matrix<'_> {
+    fn from(self, i: usize, j: usize) -> Self {
+        self.at(i, j)
+    }
+
     fn check(&self, rows: usize, cols: usize) {
         let last = (rows - 1) * self.row_stride + (cols - 1) * self.col_stride;
         assert!(last < self.data.len());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn panel<const W: usize>(self, rows: usize, depth: usize, out: &mut [f32]) {
+        pack::panel::<W>(self, rows, depth, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn panel_t<const W: usize>(self, rows: usize, depth: usize, out: &mut [f32]) {
+        pack::panel::<W>(self.t(), rows, depth, out);
+    }
+
+    fn as_matrix<R>(self, _: usize, _: usize, work: impl FnOnce(Matrix) -> R) -> R {
+        work(self)
     }
 }
 
@@ -70,13 +112,13 @@ enum Start<'a> {
 
 /// A checked product: c = alpha · a · b + start with rows of c `c_stride` apart. No size is 0.
 #[derive(Clone, Copy, Debug)]
-struct Product<'a> {
+struct Product<'a, A = Matrix<'a>, B = Matrix<'a>> {
     m: usize,
     n: usize,
     k: usize,
     alpha: f32,
-    a: Matrix<'a>,
-    b: Matrix<'a>,
+    a: A,
+    b: B,
     start: Start<'a>,
     c_stride: usize,
 }
@@ -162,6 +204,37 @@ pub fn matmul_batched(
             each(at / (m * n) + i, c, false);
         }
     });
+}
+
+/// As [`matmul`] for any operands, on this thread or `shared` between all; rows of c are `c_stride`
+/// apart. Every operand is copied, so products with few rows are slower than [`matmul`].
+#[allow(clippy::too_many_arguments)]
+pub(super) fn general(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: impl Operand,
+    b: impl Operand,
+    beta: f32,
+    c: &mut [f32],
+    c_stride: usize,
+    shared: bool,
+) {
+    assert!(m > 0 && n > 0 && k > 0);
+    assert!((m - 1) * c_stride + n <= c.len() && (m == 1 || c_stride >= n));
+    a.check(m, k);
+    b.check(k, n);
+    let product = Product {
+        m,
+        n,
+        k,
+        alpha: 1.0,
+        a,
+        b,
+        start: Start::Scaled(beta),
+        c_stride,
+    };
+    blocked::run(&product, c, shared && m * n * k >= SHARED);
 }
 
 /// c = alpha · a · b + beta · c on this thread; rows of c are `c_stride` apart.

@@ -12,7 +12,8 @@ pub(super) fn panel<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &
     if x.row_stride == 1 {
         copied::<W>(x, rows, out);
     } else if x.col_stride == 1 {
-        transposed::<W>(x, rows, depth, out);
+        let at = |i: usize, p: usize| i * x.row_stride + p;
+        transposed::<W>(x.data, at, rows, depth, out);
     } else {
         for (p, out) in out.chunks_exact_mut(W).enumerate() {
             for (i, out) in out.iter_mut().enumerate() {
@@ -39,8 +40,15 @@ fn copied<const W: usize>(x: Matrix, rows: usize, out: &mut [f32]) {
     }
 }
 
-/// The columns of a panel lie next to each other.
-fn transposed<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &mut [f32]) {
+/// A panel of x[i, p] = `data[at(i, p)]`, where 16 columns lie next to each other from each multiple
+/// of 16 on.
+pub(super) fn transposed<const W: usize>(
+    data: &[f32],
+    at: impl Fn(usize, usize) -> usize,
+    rows: usize,
+    depth: usize,
+    out: &mut [f32],
+) {
     let blocks = if level() == Level::V4 { depth / 16 } else { 0 };
     for block in 0..blocks {
         for first in (0..W).step_by(16) {
@@ -54,8 +62,8 @@ fn transposed<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &mut [f
                 }
             };
             let row: [&[f32; 16]; 16] = std::array::from_fn(|i| {
-                let at = row(i) * x.row_stride + block * 16;
-                x.data[at..].first_chunk().unwrap_or(&[0.0; 16])
+                let from = &data[at(row(i), block * 16)..];
+                from.first_chunk().unwrap_or(&[0.0; 16])
             });
             let out = &mut out[block * 16 * W + first..];
             // SAFETY: `level` found AVX-512.
@@ -64,11 +72,7 @@ fn transposed<const W: usize>(x: Matrix, rows: usize, depth: usize, out: &mut [f
     }
     for p in blocks * 16..depth {
         for (i, out) in out[p * W..][..W].iter_mut().enumerate() {
-            *out = if i < rows {
-                x.data[i * x.row_stride + p]
-            } else {
-                0.0
-            };
+            *out = if i < rows { data[at(i, p)] } else { 0.0 };
         }
     }
 }

@@ -38,13 +38,24 @@ fn products(c: &Conv2d, mut each: impl FnMut(usize, usize, usize)) {
 
 fn convolutions() -> Vec<Conv2d> {
     let mut all = Vec::new();
-    for (input, kernel, stride, padding, dilation, groups) in [
-        ([9, 11], [3, 3], [1, 1], [1, 1], [1, 1], 1),
-        ([9, 11], [3, 2], [2, 3], [0, 2], [1, 2], 2),
-        ([8, 7], [1, 1], [1, 1], [0, 0], [1, 1], 1),
-        ([8, 7], [1, 1], [2, 2], [0, 0], [1, 1], 3),
-        ([1, 30], [1, 5], [1, 2], [0, 4], [1, 3], 6),
-        ([3, 3], [3, 3], [1, 1], [2, 2], [2, 2], 1),
+    for (batch, input, kernel, stride, padding, dilation, groups) in [
+        (7, [9, 11], [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        (7, [9, 11], [3, 2], [2, 3], [0, 2], [1, 2], 2),
+        (7, [8, 7], [1, 1], [1, 1], [0, 0], [1, 1], 1),
+        (7, [8, 7], [1, 1], [2, 2], [0, 0], [1, 1], 3),
+        (7, [1, 30], [1, 5], [1, 2], [0, 4], [1, 3], 6),
+        (7, [3, 3], [3, 3], [1, 1], [2, 2], [2, 2], 1),
+        // Several samples in one product, on one thread and shared.
+        (90, [8, 8], [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        (90, [8, 8], [3, 3], [2, 2], [1, 1], [1, 1], 1),
+        (90, [4, 4], [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        (3, [2, 2], [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        (90, [1, 16], [1, 3], [1, 1], [0, 1], [1, 1], 1),
+        // Samples whose positions are summed up in several parts.
+        (2, [41, 40], [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        (2, [41, 40], [3, 3], [1, 1], [1, 1], [1, 1], 6),
+        // More padding than the kernel reaches.
+        (2, [5, 5], [2, 2], [1, 1], [3, 3], [1, 1], 1),
     ] {
         let output = [0, 1].map(|axis| {
             out_size(
@@ -56,7 +67,7 @@ fn convolutions() -> Vec<Conv2d> {
             )
         });
         all.push(Conv2d {
-            batch: 7,
+            batch,
             channels: 6,
             outputs: 12,
             groups,

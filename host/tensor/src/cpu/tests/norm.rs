@@ -162,6 +162,57 @@ fn group_norm_is_layer_norm_of_groups() {
 }
 
 #[test]
+fn batch_norm_and_its_gradients() {
+    for (samples, channels, places) in [(5, 3, 70), (40, 17, 9), (33, 6, 1), (3, 2, 20_001)] {
+        let len = samples * channels * places;
+        let x = values(1, len, 2.0);
+        let (w, b) = (values(2, channels, 1.0), values(3, channels, 1.0));
+        let dy = values(4, len, 1.0);
+        let eps = 1e-5;
+        let all = on_any_pool(|| {
+            let (mut out, mut dx) = (output(len), output(len));
+            let [mut mean, mut variance, mut dw, mut db] = [0; 4].map(|_| output(channels));
+            let (m, v) = (&mut mean, &mut variance);
+            cpu::batch_norm(&x, channels, places, &w, &b, eps, &mut out, m, v);
+            let rstd: Vec<f32> = variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect();
+            cpu::batch_norm_backward(
+                &x, &dy, channels, places, &w, &mean, &rstd, &mut dx, &mut dw, &mut db,
+            );
+            [out, mean, variance, dx, dw, db].concat()
+        });
+        let count = (samples * places) as f64;
+        let (mut out, mut dx) = (vec![0.0; len], vec![0.0; len]);
+        let [mut mean, mut variance, mut dw, mut db] = [0; 4].map(|_| vec![0.0; channels]);
+        for channel in 0..channels {
+            let at: Vec<usize> = (0..len)
+                .filter(|i| i / places % channels == channel)
+                .collect();
+            let mean_of =
+                |each: &dyn Fn(usize) -> f64| at.iter().map(|i| each(*i)).sum::<f64>() / count;
+            let (x, dy) = (|i: usize| f64::from(x[i]), |i: usize| f64::from(dy[i]));
+            let m = mean_of(&x);
+            let v = mean_of(&|i| (x(i) - m).powi(2));
+            let rstd = 1.0 / (v + f64::from(eps)).sqrt();
+            let y = |i: usize| (x(i) - m) * rstd;
+            let (g, g_y) = (mean_of(&dy), mean_of(&|i| dy(i) * y(i)));
+            let w = f64::from(w[channel]);
+            for i in at.iter().copied() {
+                out[i] = y(i) * w + f64::from(b[channel]);
+                dx[i] = w * rstd * (dy(i) - g - y(i) * g_y);
+            }
+            (mean[channel], variance[channel]) = (m, v);
+            (dw[channel], db[channel]) = (g_y * count, g * count);
+        }
+        close(
+            &all,
+            &[out, mean, variance, dx, dw, db].concat(),
+            1e-5,
+            2e-5,
+        );
+    }
+}
+
+#[test]
 fn rotary_turns_pairs_and_back() {
     let (batch, tokens, heads, head_dim, rotated) = (3, 17, 5, 22, 16);
     let positions: Vec<i64> = (0..batch * tokens)
