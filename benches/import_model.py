@@ -3,8 +3,9 @@
     python3 benches/import_model.py [--tenon PATH] [--plugins FOLDER] [--size GB] [--repeat N]
 
 Writes a GPT-2 of the given size as one safetensors file (and, with --shards, as several), reads it once,
-copies it once with fsync, and imports it without a server and through one. The page cache is asked to
-forget the file before each of these, so that all of them read from the disk. Needs no package.
+copies it once with fsync, and imports it without a server (as a copy, and with --link) and through one. The
+page cache is asked to forget the file before each of these, so that all of them read from the disk. Needs no
+package.
 """
 
 import argparse
@@ -169,8 +170,8 @@ def main():
         size = sum(path.stat().st_size for path in weights(model))
         print(f"{size / 1e9:.2f} GB in {args.shards} file(s)")
         tenon([args.tenon, "plugin", "install", args.plugins / "recipe-gpt.wasm"], environment)
-        times = {"read": [], "copy + fsync": [], "import": [], "import, server": []}
-        peaks = {"import": 0, "import, server": 0}
+        times = {"read": [], "copy + fsync": [], "import": [], "import --link": [], "import, server": []}
+        peaks = {"import": 0, "import --link": 0, "import, server": 0}
         command = [args.tenon, "model", "import", model, "--name", "it"]
 
         def clear():
@@ -185,10 +186,11 @@ def main():
             times["read"].append(seconds(lambda: read(model)))
             clear()
             times["copy + fsync"].append(seconds(lambda: copy(model, room / "copy")))
-            clear()
-            peak = []
-            times["import"].append(seconds(lambda: peak.append(tenon(command, environment))))
-            peaks["import"] = max(peaks["import"], peak[0])
+            for name, more in [("import", []), ("import --link", ["--link"])]:
+                clear()
+                peak = []
+                times[name].append(seconds(lambda: peak.append(tenon([*command, *more], environment))))
+                peaks[name] = max(peaks[name], peak[0])
             clear()
             server = subprocess.Popen(
                 [args.tenon, "up", "--address", "127.0.0.1:0", "--json", "--device", "cpu"],

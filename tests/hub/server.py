@@ -5,7 +5,8 @@ server.py FOLDER [--token TOKEN] [--fault FAULT]
 FOLDER/ORG/NAME/... are the models. Prints its address, logs each request as a line to FOLDER/log, and
 ends when its standard input does. Faults: `cut` closes the connection in the middle of the first two
 answers about weights, `checksum` announces another sum than the bytes have, `busy` answers 503 once for
-each path, `redirect` sends weights from another port, `no-range` ignores Range, and cuts once.
+each path, `redirect` sends weights from another port, `no-range` ignores Range, and cuts once, `stall` sends
+half of the first answer about weights and nothing more.
 """
 
 import argparse
@@ -91,6 +92,13 @@ class Handler(BaseHTTPRequestHandler):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             status = 206
             headers["content-range"] = "bytes %d-%d/%d" % (start, len(data) - 1, len(data))
+        if weights and seen == 0 and hub.fault == "stall":
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            threading.Event().wait()
         cuts = {"cut": 2, "no-range": 1}.get(hub.fault, 0)
         if weights and seen < cuts:
             self.send_response(status)

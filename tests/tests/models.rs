@@ -5,6 +5,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -563,6 +564,86 @@ fn a_connection_that_is_cut_goes_on_where_it_was() {
             _ => assert_eq!(ranges, [&Value::Null, &Value::Null]),
         }
     }
+}
+
+#[test]
+fn a_download_that_was_killed_goes_on_with_the_next_command() {
+    let room = room();
+    let hub = Hub::start(&room, &["--fault", "stall"]);
+    let weights = safetensors(&gpt2(), pytorch());
+    let half = weights.len() / 2;
+    let mut child = room
+        .command(&["model", "import", SOURCE, "--name", "tiny"])
+        .env("HF_ENDPOINT", &hub.url)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let partial = room.data().join("partial");
+    let left = || -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(&partial) else {
+            return Vec::new();
+        };
+        let lengths = entries.map(|entry| entry.unwrap().metadata().unwrap().len());
+        lengths.collect()
+    };
+    let begun = std::time::Instant::now();
+    while left() != [half as u64] {
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", left());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // SIGKILL.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (code, _, said) = hub.import(&room, None, SOURCE);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(stored(&room, "tiny"), weights);
+    let log = hub.log();
+    let ranges = log
+        .iter()
+        .filter(|entry| entry["path"].as_str().unwrap().ends_with(".safetensors"))
+        .map(|entry| &entry["range"]);
+    let rest = json!(format!("bytes={half}-"));
+    assert!(ranges.eq([&Value::Null, &rest]), "{log:?}");
+    assert!(left().is_empty());
+    // What is left under that name, but is not of this file, is found out, and all of it is asked for.
+    let version = room.json(&["model", "show", "tiny"]).to_string();
+    let sum = version.split("sha256:").nth(1).unwrap()[..64].to_owned();
+    let other = self::room();
+    fs::create_dir_all(other.data().join("partial")).unwrap();
+    fs::write(other.data().join("partial").join(sum), b"damaged").unwrap();
+    let (code, _, said) = hub.import(&other, None, SOURCE);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(stored(&other, "tiny"), weights);
+}
+
+#[test]
+fn a_file_is_linked_or_copied() {
+    let room = room();
+    let folder = Folder::gpt2(room.path("model"));
+    folder.put("model.safetensors", safetensors(&gpt2(), pytorch()));
+    let path = Path::new(folder.text()).join("model.safetensors");
+    let names = || fs::metadata(&path).unwrap().nlink();
+    import(&room, &folder, "copied", &[]);
+    assert_eq!(names(), 1);
+    import(&room, &folder, "linked", &["--link"]);
+    // Where the file system shares bytes, a second name is not needed.
+    assert!(names() <= 2);
+    import(&room, &folder, "linked", &["--link"]);
+    assert!(names() <= 2);
+    nothing_is_left(&room);
+    assert_eq!(stored(&room, "linked"), stored(&room, "copied"));
+    predicted(&room, "linked");
+    let said = room.fails(2, &["model", "import", SOURCE, "--name", "x", "--link"]);
+    assert!(said.contains("--link"), "{said}");
+    // A server is given bytes, not paths.
+    let _server = room.up(&[]);
+    import(&room, &folder, "sent", &[]);
+    let said = room.fails(
+        2,
+        &["model", "import", folder.text(), "--name", "x", "--link"],
+    );
+    assert!(said.contains("--link") && said.contains("server"), "{said}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod auth;
 mod error;
 mod extract;
 mod facade;
+mod local;
 mod metrics;
 mod native;
 mod openai;
@@ -29,6 +30,7 @@ pub mod types;
 
 pub use app::App;
 pub use error::{ApiError, Result};
+pub use local::LocalFiles;
 pub use options::{Access, BodyLimits, Options, Token};
 pub use router::router;
 pub use serve::serve;

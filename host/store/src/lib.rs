@@ -27,7 +27,9 @@ mod store;
 mod transaction;
 mod writer;
 
-pub use blobs::{BlobInfo, BlobReader, BlobWriter, Blobs, Digest, Lease, SealedBlob, SweepReport};
+pub use blobs::{
+    BlobInfo, BlobReader, BlobWriter, Blobs, Digest, Lease, Partial, SealedBlob, SweepReport,
+};
 pub use error::StoreError;
 #[doc(hidden)]
 pub use faults::Faults;

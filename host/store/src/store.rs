@@ -235,7 +235,9 @@ impl Store {
     /// store's own; what the disk says.
     pub fn dir(&self, name: &str) -> Result<PathBuf, StoreError> {
         let parts: Vec<&str> = name.split('/').collect();
-        let own = ["FORMAT", "LOCK", "SERVER", "RESERVE", "blobs", "tmp"];
+        let own = [
+            "FORMAT", "LOCK", "SERVER", "RESERVE", "blobs", "tmp", "partial",
+        ];
         let fine = parts
             .iter()
             .all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\0'))

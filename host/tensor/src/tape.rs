@@ -2,6 +2,7 @@
 //! needs, and [`Tape::backward`] runs the nodes in reverse. The tape owns all it keeps: when its
 //! last handle goes or it is closed, everything is freed, whatever the tensors' owners hold.
 
+mod again;
 mod memory;
 
 use std::{
@@ -16,7 +17,11 @@ use std::{
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use self::memory::Held;
+pub(crate) use self::again::{again, record_again};
+use self::{
+    again::{Pending, Segment},
+    memory::Held,
+};
 use crate::{DType, Tensor, TensorError, dims::Dims};
 
 /// Stands for a parent that is not tracked.
@@ -79,6 +84,8 @@ type Run = Box<dyn FnOnce(Backward<'_>) -> Result<InputGradients, TensorError> +
 enum Step {
     Leaf,
     Operation(Run),
+    /// To be computed again before its backward can run.
+    Again(Pending),
     /// Its backward has run.
     Spent,
 }
@@ -97,6 +104,9 @@ struct State {
     nodes: Vec<Node>,
     held: Held,
     closed: bool,
+    segments: Vec<Segment>,
+    /// The one that is being recorded.
+    segment: Option<u32>,
     non_finite: Option<NonFinite>,
 }
 
@@ -106,20 +116,22 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     trace: AtomicBool,
     autocast: AtomicU8,
+    again: AtomicBool,
 }
 
 impl Shared {
     fn close(&self) {
-        let (nodes, held) = {
+        let kept = {
             let mut state = self.state.lock();
             state.closed = true;
             (
                 std::mem::take(&mut state.nodes),
+                std::mem::take(&mut state.segments),
                 std::mem::take(&mut state.held),
             )
         };
         // Outside the lock: freeing may take its time.
-        drop((nodes, held));
+        drop(kept);
     }
 }
 
@@ -228,6 +240,9 @@ impl Tape {
             let Some(grad) = pending[index].take() else {
                 continue;
             };
+            if let Some(segment) = self.segment_to_compute(index) {
+                self.compute_again(segment)?;
+            }
             let Some(step) = self.take_step(index)? else {
                 leaves.insert(index as u32, grad);
                 continue;
@@ -318,6 +333,11 @@ impl Tape {
             note(self.shared(), nan || infinite, name, index, true);
         }
         Ok(())
+    }
+
+    /// The most that [`Self::saved_bytes`] ever was.
+    pub fn peak_bytes(&self) -> usize {
+        self.shared().state.lock().held.peak()
     }
 
     /// Bytes of memory that the tape keeps for the backward pass. Memory that several operations
@@ -453,7 +473,8 @@ where
     for tensor in &mut saved {
         tensor.untrack();
     }
-    append(name, out, parents, &tape.tape, saved, Box::new(run))
+    let step = Step::Operation(Box::new(run));
+    append(name, out, parents, &tape.tape, saved, step)
 }
 
 fn append(
@@ -462,7 +483,7 @@ fn append(
     parents: &[&Tensor],
     tape: &Arc<Shared>,
     saved: Vec<Tensor>,
-    run: Run,
+    step: Step,
 ) -> Result<Tensor, TensorError> {
     let mut numbers = SmallVec::new();
     for parent in parents {
@@ -482,7 +503,7 @@ fn append(
         dtype: out.dtype(),
         parents: numbers,
         saved,
-        step: Step::Operation(run),
+        step,
     };
     let index = push(tape, node)?;
     if tape.trace.load(Ordering::Relaxed) {

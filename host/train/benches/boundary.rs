@@ -123,6 +123,8 @@ fn random_ids(key: u64) -> Tensor {
 }
 
 fn main() {
+    // As in a training job.
+    let _memory = tenon_tensor::memory::Retained::hold();
     let mut arguments = std::env::args();
     let rounds = match arguments.find(|argument| argument == "--rounds") {
         Some(_) => arguments.next().and_then(|n| n.parse().ok()).unwrap_or(15),

@@ -454,6 +454,36 @@ fn statistics_say_where_a_model_is_large() {
 }
 
 #[test]
+fn layers_that_are_computed_again_give_the_same_model_in_less_memory() {
+    let place = place();
+    let mut recipe_config = small(0.1);
+    recipe_config["n_layer"] = json!(6);
+    let run = |gradient_checkpointing| {
+        place.finish(TrainSpec {
+            gradient_checkpointing,
+            recipe_config: recipe_config.clone(),
+            batch: BatchOptions {
+                rows: 128,
+                ..BatchOptions::default()
+            },
+            ..spec(4)
+        })
+    };
+    let (kept, again) = (run(false), run(true));
+    let losses = |run: &tenon_track::Run| place.points(&run.id, "train/loss");
+    assert_eq!(losses(&kept), losses(&again));
+    let norms = |run: &tenon_track::Run| place.points(&run.id, "train/grad_norm");
+    assert_eq!(norms(&kept), norms(&again));
+    let saved = |run: &tenon_track::Run| run.metrics["memory/saved_bytes"].last;
+    assert!(
+        saved(&again) < 0.5 * saved(&kept),
+        "{} of {}",
+        saved(&again),
+        saved(&kept)
+    );
+}
+
+#[test]
 fn reduced_precision_learns_what_single_precision_learns() {
     let place = place();
     let run = |precision| {

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 use axum::extract::multipart::{Field, Multipart};
@@ -15,6 +17,8 @@ use tenon_store::SealedBlob;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::LocalFiles;
+use crate::app::blocking;
 use crate::error::{ApiError, Result};
 use crate::extract::{DRAINED, broken, drain, over, parse};
 use crate::router::Context;
@@ -51,6 +55,7 @@ pub(super) async fn receive(context: &Context, request: Request) -> Result<Uploa
         return Err(over("an upload", limit));
     }
     context.platform.store.check_space(announced.unwrap_or(0))?;
+    let local = request.extensions().get::<LocalFiles>().cloned();
     let mut parts = Multipart::from_request(request, context)
         .await
         .map_err(|_| {
@@ -59,6 +64,7 @@ pub(super) async fn receive(context: &Context, request: Request) -> Result<Uploa
         })?;
     let mut receiving = Receiving {
         context: context.clone(),
+        local: local.unwrap_or_default(),
         limit,
         received: 0,
         form: None,
@@ -88,6 +94,7 @@ async fn drain_parts(mut parts: Multipart) {
 
 struct Receiving {
     context: Context,
+    local: LocalFiles,
     limit: u64,
     received: u64,
     form: Option<ModelImportForm>,
@@ -124,7 +131,10 @@ impl Receiving {
                 )));
             }
             if names::is_weights(&file) {
-                let bytes = self.weights(part).await?;
+                let bytes = match self.local.paths.get(&file).cloned() {
+                    Some(path) => self.local_weights(path).await?,
+                    None => self.weights(part).await?,
+                };
                 self.weights.insert(file, bytes);
             } else {
                 let left = SMALL_BYTES - self.small.0.values().map(|b| b.len() as u64).sum::<u64>();
@@ -145,6 +155,18 @@ impl Receiving {
             }
         }
         Ok(bytes)
+    }
+
+    /// Takes a file from where it is.
+    async fn local_weights(&self, path: PathBuf) -> Result<SealedBlob> {
+        let (blobs, local) = (self.context.platform.store.blobs(), self.local.clone());
+        blocking(move || {
+            let mut read = |bytes| {
+                local.read.fetch_add(bytes, Ordering::Relaxed);
+            };
+            Ok(blobs.take_file(&path, local.link, &mut read)?)
+        })
+        .await
     }
 
     /// The network is read here, the disk is written on a thread that may block.

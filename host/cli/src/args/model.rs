@@ -119,6 +119,10 @@ pub struct ImportModel {
     /// Initialise parameters that the weights lack (a new head, to be trained), instead of failing.
     #[arg(long)]
     pub allow_missing: bool,
+    /// Keep the weights as a second name of the file instead of a copy, where the file system cannot share
+    /// their bytes; the file must not be changed any more.
+    #[arg(long)]
+    pub link: bool,
     /// What is special about this version.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,

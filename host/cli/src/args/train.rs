@@ -133,6 +133,10 @@ pub struct Train {
         help_heading = "Optimisation"
     )]
     pub precision: Option<String>,
+    /// Compute layers again in the backward pass instead of keeping what they need: less memory, more
+    /// time, the same numbers.
+    #[arg(long, help_heading = "Optimisation")]
+    pub gradient_checkpointing: bool,
 
     /// Do not train parameters whose names this regular expression finds; may be given several times.
     #[arg(long, value_name = "PATTERN", help_heading = "Fine-tuning")]

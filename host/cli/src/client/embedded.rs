@@ -64,6 +64,9 @@ impl Embedded {
                 body_from(body.reader, runtime.handle())
             }
         };
+        if let Some(local) = request.local {
+            builder = builder.extension(local);
+        }
         let request = builder
             .body(body)
             .map_err(|error| Failure::usage(format!("{}: {error}", request.target)))?;

@@ -65,6 +65,13 @@ impl Multipart {
         Ok(self.stream(name, &file_name, Box::new(named), length))
     }
 
+    /// Adds a file that is read by whoever gets the upload: its part is empty.
+    pub fn local(self, name: &str, path: &Path) -> Result<Self> {
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        File::open(path).map_err(|error| Failure::file("open", path, &error))?;
+        Ok(self.stream(name, &file_name, Box::new(io::empty()), Some(0)))
+    }
+
     /// Adds a stream.
     #[must_use]
     pub fn stream(

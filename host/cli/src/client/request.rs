@@ -3,6 +3,7 @@
 use std::io::{Cursor, Read};
 
 use serde_json::Value;
+use tenon_api::LocalFiles;
 
 /// The methods that the interface uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Request {
     pub target: String,
     /// The body, if there is one.
     pub body: Option<Body>,
+    /// Files that the body names only; for a data folder that is open in this process.
+    pub local: Option<LocalFiles>,
 }
 
 /// An answer.
@@ -71,6 +74,7 @@ impl Request {
             method,
             target,
             body: None,
+            local: None,
         }
     }
 
@@ -128,6 +132,13 @@ impl Request {
             length: Some(bytes.len() as u64),
             reader: Box::new(Cursor::new(bytes)),
         })
+    }
+
+    /// The same with files that its body names only.
+    #[must_use]
+    pub fn local(mut self, files: Option<LocalFiles>) -> Self {
+        self.local = files;
+        self
     }
 
     /// The same with this body.

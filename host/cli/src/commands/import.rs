@@ -3,12 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
+use tenon_api::LocalFiles;
 use tenon_api::types::{CsvForm, EndEvent, ImportAnswer, ImportForm};
 use tenon_data::{ColumnKind, ColumnSpec, Format, OnBadRow, Schema};
 use tenon_track::Run;
@@ -84,8 +86,22 @@ fn files(args: &Import) -> impl Iterator<Item = (&str, &Path)> {
 
 /// Sends the files and says how far that is.
 pub fn send(client: &Client, route: &[&str], upload: Multipart, bytes: Option<u64>) -> Result<Run> {
-    let sent = upload.sent();
-    let request = Request::post(route).body(upload.finish());
+    send_local(client, route, upload, bytes, None)
+}
+
+/// As [`send`]; with files that the upload only names.
+pub fn send_local(
+    client: &Client,
+    route: &[&str],
+    upload: Multipart,
+    bytes: Option<u64>,
+    local: Option<LocalFiles>,
+) -> Result<Run> {
+    let sent = match &local {
+        Some(local) => Arc::clone(&local.read),
+        None => upload.sent(),
+    };
+    let request = Request::post(route).body(upload.finish()).local(local);
     thread::scope(|scope| {
         let (done, wait) = mpsc::channel::<()>();
         scope.spawn(move || {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tenon_api::LocalFiles;
 use tenon_api::types::{EndEvent, ImportReport, ModelImportForm};
 use tenon_hub::{HubError, Index, WeightFiles, names};
 use tenon_track::Run;
@@ -26,6 +27,10 @@ const LISTED: usize = 20;
 pub fn import(context: &Context, args: &ImportModel) -> Result<()> {
     let form = form(args)?;
     let (client, run) = if args.source.starts_with(HUB) {
+        if args.link {
+            return Err(Failure::usage("--link is for files on this machine")
+                .hint("leave it out for a model on a hub"));
+        }
         let client = context.client()?;
         let run = client.typed(Request::post(&ROUTE).json(&json!(form)))?;
         (client, run)
@@ -69,14 +74,40 @@ fn upload(context: &Context, args: &ImportModel, form: &ModelImportForm) -> Resu
             .hint("a model on a hub is hub:ORG/NAME"));
     }
     let files = files(Path::new(&args.source), args)?;
+    let client = context.client()?;
     let mut upload = Multipart::new().json("options", &json!(form));
     let mut bytes = 0;
+    // Where the data folder is open in this process, large files need not be sent.
+    let mut local = match client.server() {
+        None => Some(LocalFiles {
+            link: args.link,
+            ..LocalFiles::default()
+        }),
+        Some(url) if args.link => {
+            return Err(
+                Failure::usage(format!("--link: the server at {url} takes copies only"))
+                    .hint("leave it out, or stop the server for the import"),
+            );
+        }
+        Some(_) => None,
+    };
     for path in &files {
-        bytes += fs::metadata(path).map_or(0, |meta| meta.len());
-        upload = upload.file("file", path)?;
+        let size = fs::metadata(path).map_or(0, |meta| meta.len());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match &mut local {
+            Some(local) if names::is_weights(&name) => {
+                upload = upload.local("file", path)?;
+                local.paths.insert(name.into_owned(), path.clone());
+                bytes += size;
+            }
+            Some(_) => upload = upload.file("file", path)?,
+            None => {
+                upload = upload.file("file", path)?;
+                bytes += size;
+            }
+        }
     }
-    let client = context.client()?;
-    let run = import::send(&client, &ROUTE, upload, Some(bytes))?;
+    let run = import::send_local(&client, &ROUTE, upload, Some(bytes), local)?;
     Ok((client, run))
 }
 

@@ -46,6 +46,10 @@ pub fn spec(args: &Train) -> Result<Map<String, Value>> {
         ("seed", json!(args.seed)),
         ("learning_rate", json!(args.learning_rate)),
         ("precision", json!(args.precision)),
+        (
+            "gradient_checkpointing",
+            json!(args.gradient_checkpointing.then_some(true)),
+        ),
         ("log_every", json!(args.log_every)),
         ("statistics_every", json!(args.statistics_every)),
         ("eval_every", json!(args.eval_every)),

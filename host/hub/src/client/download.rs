@@ -47,6 +47,7 @@ pub fn run(
     hub: &Hub,
     path: &str,
     file: &RemoteFile,
+    begun: &mut dyn Read,
     sink: &mut dyn Write,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<()> {
@@ -64,6 +65,7 @@ pub fn run(
         sum: None,
         done: 0,
     };
+    download.go_on(begun, progress)?;
     let mut tried = 0;
     loop {
         let before = download.done;
@@ -86,6 +88,49 @@ pub fn run(
 }
 
 impl Download<'_> {
+    /// Takes in what earlier tries have left. Without a sum to compare with at the end, nothing can be said
+    /// of it, and it is not looked at.
+    fn go_on(&mut self, begun: &mut dyn Read, progress: &mut dyn FnMut(u64) -> bool) -> Result<()> {
+        self.sum = self.begin_sum();
+        if self.sum.is_none() {
+            return Ok(());
+        }
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = match begun.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(HubError::Sink(error)),
+            };
+            self.done += length as u64;
+            self.add(&buffer[..length]);
+            if !progress(length as u64) {
+                return Err(HubError::Cancelled);
+            }
+        }
+    }
+
+    fn begin_sum(&self) -> Option<Sum> {
+        match (&self.expected, self.size) {
+            (Some(Expected::Sha256(_)), _) => Some(Sum::Sha256(Sha256::new())),
+            (Some(Expected::Git(_)), Some(size)) => {
+                let mut sum = Sha1::new();
+                sum.update(format!("blob {size}\0").as_bytes());
+                Some(Sum::Git(sum))
+            }
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, piece: &[u8]) {
+        match &mut self.sum {
+            Some(Sum::Sha256(sum)) => sum.update(piece),
+            Some(Sum::Git(sum)) => sum.update(piece),
+            None => {}
+        }
+    }
+
     fn try_once(
         &mut self,
         sink: &mut dyn Write,
@@ -139,11 +184,7 @@ impl Download<'_> {
             if self.size.is_some_and(|size| self.done > size) {
                 return Err(Cut::Fatal(self.wrong_size()));
             }
-            match &mut self.sum {
-                Some(Sum::Sha256(sum)) => sum.update(piece),
-                Some(Sum::Git(sum)) => sum.update(piece),
-                None => {}
-            }
+            self.add(piece);
             sink.write_all(piece)
                 .map_err(|error| Cut::Fatal(HubError::Sink(error)))?;
             if !progress(piece.len() as u64) {
@@ -192,15 +233,7 @@ impl Download<'_> {
                 }
             });
         }
-        self.sum = match (&self.expected, self.size) {
-            (Some(Expected::Sha256(_)), _) => Some(Sum::Sha256(Sha256::new())),
-            (Some(Expected::Git(_)), Some(size)) => {
-                let mut sum = Sha1::new();
-                sum.update(format!("blob {size}\0").as_bytes());
-                Some(Sum::Git(sum))
-            }
-            _ => None,
-        };
+        self.sum = self.begin_sum();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 mod download;
 mod http;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -163,6 +163,22 @@ impl Hub {
         sink: &mut dyn Write,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<()> {
+        self.download_rest(repository, file, &mut std::io::empty(), sink, progress)
+    }
+
+    /// As [`Hub::download`] for a file of which earlier tries have left `begun`: the sink gets what comes
+    /// after it, and the checksum is that of both.
+    ///
+    /// # Errors
+    /// As [`Hub::download`]; what reading the beginning says.
+    pub fn download_rest(
+        &self,
+        repository: &Repository,
+        file: &RemoteFile,
+        begun: &mut dyn Read,
+        sink: &mut dyn Write,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<()> {
         names::check(&repository.id, &file.name)?;
         let path = format!(
             "/{}/resolve/{}/{}",
@@ -170,7 +186,7 @@ impl Hub {
             http::encode(&repository.commit),
             http::encode(&file.name)
         );
-        download::run(self, &path, file, sink, progress)
+        download::run(self, &path, file, begun, sink, progress)
     }
 
     /// A small file as a whole.
@@ -223,7 +239,6 @@ impl Hub {
     }
 
     fn whole(&self, answer: Answer, limit: u64, what: &str) -> Result<Vec<u8>> {
-        use std::io::Read;
         let mut body = Vec::new();
         answer
             .reader

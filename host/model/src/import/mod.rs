@@ -244,7 +244,10 @@ impl Prepared {
             }
         };
         // The files as they came are not needed any more: their room is free before more is written.
-        drop((weights, files));
+        drop(weights);
+        for file in files {
+            file.bytes.discard()?;
+        }
         let _lease = blobs.lease(&digest);
         let mut leases = Vec::new();
         let mut put = |bytes: &[u8]| -> Result<String> {

@@ -1,11 +1,12 @@
 //! A model on a hub: what it consists of, and its files.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use tenon_hub::{
     Hub, HubError, HubOptions, Index, RemoteFile, Repository, Selection, WeightFiles, names,
 };
+use tenon_store::SealedBlob;
 use tenon_track::Origin;
 
 use super::{SmallFiles, WeightsFile, index};
@@ -100,7 +101,7 @@ impl Remote {
         }
     }
 
-    /// Downloads the weights. `progress` is told the bytes of each piece and answers whether to go on.
+    /// Downloads the weights; what an earlier try has left of a file is not asked for again. `progress` is told the bytes of each piece and answers whether to go on.
     ///
     /// # Errors
     /// What the hub and the disk say; bytes that do not have the announced checksum.
@@ -114,15 +115,54 @@ impl Remote {
         }
         let mut files = Vec::new();
         for file in &self.weights {
-            let mut writer = platform.store.blobs().writer()?;
-            self.hub
-                .download(&self.repository, file, &mut writer, progress)?;
-            writer.flush().map_err(HubError::Sink)?;
             files.push(WeightsFile {
                 name: file.name.clone(),
-                bytes: writer.seal()?,
+                bytes: self.fetch_file(platform, file, progress)?,
             });
         }
         Ok(files)
+    }
+
+    fn fetch_file(
+        &self,
+        platform: &Platform,
+        file: &RemoteFile,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<SealedBlob> {
+        let blobs = platform.store.blobs();
+        let partial = match &file.sha256 {
+            Some(sum) => blobs.partial(sum)?,
+            None => None,
+        };
+        let Some(mut partial) = partial else {
+            let mut writer = blobs.writer()?;
+            self.hub
+                .download(&self.repository, file, &mut writer, progress)?;
+            writer.flush().map_err(HubError::Sink)?;
+            return Ok(writer.seal()?);
+        };
+        if file.size.is_some_and(|size| partial.there() > size) {
+            partial.clear()?;
+        }
+        let mut again = partial.there() > 0;
+        loop {
+            let mut begun = partial.reader()?.take(partial.there());
+            let done =
+                self.hub
+                    .download_rest(&self.repository, file, &mut begun, &mut partial, progress);
+            match done {
+                Ok(()) => return Ok(partial.seal()?),
+                // What earlier tries have left may be damaged.
+                Err(HubError::Checksum { .. }) if again => {
+                    again = false;
+                    partial.clear()?;
+                }
+                Err(error @ HubError::Checksum { .. }) => {
+                    partial.discard()?;
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }

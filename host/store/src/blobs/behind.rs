@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -17,77 +18,82 @@ const AHEAD: usize = 16;
 /// Bytes between two flushes.
 const FLUSH_EVERY: u64 = 64 << 20;
 
-#[derive(Default)]
-struct Both {
-    blake3: blake3::Hasher,
-    sha256: sha2::Sha256,
-    size: u64,
-}
-
-impl Both {
-    fn update(&mut self, bytes: &[u8]) {
-        self.blake3.update(bytes);
-        self.sha256.update(bytes);
-        self.size += bytes.len() as u64;
-    }
-
-    fn finish(self) -> (Digest, String) {
-        let sha256 = self.sha256.finalize();
-        let hex = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        (Digest::from(self.blake3.finalize()), hex)
-    }
-}
-
-struct Beside {
-    send: SyncSender<Vec<u8>>,
-    thread: JoinHandle<Both>,
+/// A thread that computes one digest of the pieces that it is sent.
+struct Beside<H> {
+    send: SyncSender<Arc<[u8]>>,
+    thread: JoinHandle<H>,
 }
 
 /// Both digests of a blob.
 #[derive(Default)]
 pub(super) struct Sums {
-    here: Both,
-    beside: Option<Beside>,
+    blake3: blake3::Hasher,
+    sha256: sha2::Sha256,
+    size: u64,
+    beside: Option<(Beside<blake3::Hasher>, Beside<sha2::Sha256>)>,
 }
 
 impl Sums {
+    /// Of bytes that were all taken in.
+    pub(super) fn of(blake3: blake3::Hasher, sha256: sha2::Sha256) -> Self {
+        Self {
+            blake3,
+            sha256,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.beside.is_none() {
-            self.here.update(bytes);
-            if self.here.size >= SMALL {
-                let begun = std::mem::take(&mut self.here);
-                self.beside = Some(Beside::start(begun)?);
-            }
-            return Ok(());
+        if let Some((blake3, sha256)) = &self.beside {
+            let bytes: Arc<[u8]> = bytes.into();
+            let sent =
+                blake3.send.send(Arc::clone(&bytes)).is_ok() && sha256.send.send(bytes).is_ok();
+            return sent.then_some(()).ok_or_else(gone);
         }
-        match &self.beside {
-            Some(beside) if beside.send.send(bytes.to_vec()).is_ok() => Ok(()),
-            _ => Err(gone()),
+        self.blake3.update(bytes);
+        self.sha256.update(bytes);
+        self.size += bytes.len() as u64;
+        if self.size >= SMALL {
+            let (blake3, sha256) = (self.blake3.clone(), std::mem::take(&mut self.sha256));
+            self.beside = Some((
+                Beside::start(blake3, |sum, bytes| {
+                    sum.update(bytes);
+                })?,
+                Beside::start(sha256, |sum, bytes| sum.update(bytes))?,
+            ));
         }
+        Ok(())
     }
 
     pub(super) fn finish(self) -> io::Result<(Digest, String)> {
-        let Some(Beside { send, thread }) = self.beside else {
-            return Ok(self.here.finish());
+        let (blake3, sha256) = match self.beside {
+            None => (self.blake3, self.sha256),
+            Some((blake3, sha256)) => (blake3.finish()?, sha256.finish()?),
         };
-        drop(send);
-        thread.join().map(Both::finish).map_err(|_| gone())
+        let hex = sha256.finalize();
+        let hex = hex.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((Digest::from(blake3.finalize()), hex))
     }
 }
 
-impl Beside {
-    fn start(begun: Both) -> io::Result<Self> {
-        let (send, receive) = sync_channel::<Vec<u8>>(AHEAD);
+impl<H: Send + 'static> Beside<H> {
+    fn start(begun: H, update: fn(&mut H, &[u8])) -> io::Result<Self> {
+        let (send, receive) = sync_channel::<Arc<[u8]>>(AHEAD);
         let thread = thread::Builder::new()
             .name("tenon-digest".to_owned())
             .spawn(move || {
-                let mut sums = begun;
+                let mut sum = begun;
                 for bytes in receive {
-                    sums.update(&bytes);
+                    update(&mut sum, &bytes);
                 }
-                sums
+                sum
             })?;
         Ok(Self { send, thread })
+    }
+
+    fn finish(self) -> io::Result<H> {
+        drop(self.send);
+        self.thread.join().map_err(|_| gone())
     }
 }
 

@@ -1,7 +1,9 @@
 //! Blobs: large bytes under the BLAKE3 digest of their content.
 
+mod adopt;
 mod behind;
 mod digest;
+mod partial;
 mod reader;
 mod sweep;
 mod writer;
@@ -17,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
+pub use partial::Partial;
 pub use reader::BlobReader;
 pub use sweep::SweepReport;
 pub use writer::{BlobWriter, SealedBlob};
@@ -142,27 +145,12 @@ impl Blobs {
         BlobWriter::new(self.clone())
     }
 
-    /// Stores a copy of a file.
+    /// Stores a copy of a file; see [`Blobs::take_file`].
     ///
     /// # Errors
     /// As [`Blobs::put`]; what reading the file says.
     pub fn import_file(&self, path: &Path) -> Result<Digest, StoreError> {
-        let mut file = File::open(path).map_err(|e| StoreError::io("open", path, e))?;
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        let mut writer = self.writer_for(size)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(StoreError::io("read", path, error)),
-            };
-            writer
-                .write_all(&buffer[..read])
-                .map_err(|e| StoreError::io("write", self.tmp(), e))?;
-        }
-        writer.finish()
+        self.take_file(path, false, &mut |_| ())?.finish()
     }
 
     /// Opens a blob for reading from start to end; damage is an error at the end of the stream at

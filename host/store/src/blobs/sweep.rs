@@ -27,7 +27,7 @@ impl Blobs {
     /// Removes every blob that `live` does not name, unless it is leased or was put within the last
     /// `grace` (bytes are put before the record that refers to them: an hour is a good value).
     /// `live` is called after the sweep has taken note of the time, so nothing that is put
-    /// meanwhile is lost.
+    /// meanwhile is lost. Downloads that were cut off a week ago go too.
     ///
     /// # Errors
     /// What `live` returns, and then nothing is removed; what the disk says.
@@ -63,6 +63,7 @@ impl Blobs {
             report.bytes += info.size;
         }
         self.sweep_orphans(&live, before, &mut report)?;
+        self.sweep_partials(&mut report)?;
         Ok(report)
     }
 
@@ -116,7 +117,7 @@ impl Blobs {
     }
 }
 
-fn read_dir(path: &std::path::Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
+pub(super) fn read_dir(path: &std::path::Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error)

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::behind::{Flusher, Sums};
-use super::{BlobInfo, Blobs, Digest, Stamp, now_ms};
+use super::{BlobInfo, Blobs, Digest, Stamp, now_ms, partial};
 use crate::error::StoreError;
 use crate::folder::sync_folder;
 
@@ -76,16 +76,9 @@ impl BlobWriter {
         let hashing = out
             .into_inner()
             .map_err(|e| StoreError::io("write", blobs.tmp(), e.into_error()))?;
-        let failed = |error| StoreError::io("write", blobs.tmp(), error);
-        let (digest, sha256) = hashing.sums.finish().map_err(failed)?;
-        Ok(SealedBlob {
-            digest,
-            sha256,
-            size: hashing.size,
-            file: hashing.file,
-            flusher: hashing.flusher,
-            blobs,
-        })
+        let mut sealed = SealedBlob::of(blobs, hashing.file, hashing.sums, hashing.size)?;
+        sealed.flusher = hashing.flusher;
+        Ok(sealed)
     }
 }
 
@@ -97,6 +90,8 @@ pub struct SealedBlob {
     digest: Digest,
     sha256: String,
     size: u64,
+    /// Where the bytes are kept in case that this is dropped.
+    pub(super) partial: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for SealedBlob {
@@ -109,6 +104,26 @@ impl std::fmt::Debug for SealedBlob {
 }
 
 impl SealedBlob {
+    /// Of a file whose bytes were all given to `sums`.
+    pub(super) fn of(
+        blobs: Blobs,
+        file: NamedTempFile,
+        sums: Sums,
+        size: u64,
+    ) -> Result<Self, StoreError> {
+        let failed = |error| StoreError::io("write", blobs.tmp(), error);
+        let (digest, sha256) = sums.finish().map_err(failed)?;
+        Ok(Self {
+            digest,
+            sha256,
+            size,
+            file,
+            flusher: None,
+            partial: None,
+            blobs,
+        })
+    }
+
     /// The address that it will have.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -145,6 +160,7 @@ impl SealedBlob {
             digest,
             sha256,
             size,
+            partial,
         } = self;
         let path = blobs.path(&digest);
         let fail = |action, error| StoreError::io(action, &path, error);
@@ -161,7 +177,10 @@ impl SealedBlob {
             sync_folder(blobs.store.root())?;
         }
         let _guard = blobs.shared().removal.read();
+        let name = file.path().to_owned();
         let file = file.persist(&path).map_err(|e| fail("replace", e.error))?;
+        // Renaming does nothing when both names are the same file's already.
+        partial::remove(&name)?;
         sync_folder(&shard)?;
         let info = BlobInfo {
             size,
@@ -170,7 +189,17 @@ impl SealedBlob {
         };
         blobs.table().put(&digest.hex(), &info)?;
         blobs.remember(digest, &file);
+        partial.map_or(Ok(()), |partial| partial::remove(&partial))?;
         Ok(digest)
+    }
+
+    /// The bytes are of no more use: nothing is left, not even for the next try of a download.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn discard(self) -> Result<(), StoreError> {
+        self.partial
+            .map_or(Ok(()), |partial| partial::remove(&partial))
     }
 }
 

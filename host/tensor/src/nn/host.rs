@@ -16,7 +16,8 @@ use crate::{
     },
     dims::Dims,
     raw,
-    tape::record,
+    recycled::Buffer,
+    tape::{Backward, InputGradients, again, record_again},
 };
 
 /// Whether these kernels compute attention over such a q.
@@ -44,32 +45,77 @@ pub(super) fn masked(
         p: call.options.dropout,
         key: call.pass.draw(),
     });
-    let scale = call.scale;
-    let mut out = vec![0.0; call.q.numel()];
-    let mut lse = vec![0.0; shape.batch * shape.heads * shape.queries];
-    let bias = call.bias.map(|bias| bias.detach()).transpose()?;
-    with_rule(scale, &ranges, bias.as_ref(), dropout, |rule| {
-        let (q, k, v) = (raw::heads(call.q)?, raw::heads(k)?, raw::heads(v)?);
-        let target = HeadsMut::contiguous(&mut out, shape.queries, shape.heads, shape.head_dim);
-        cpu::attention(&shape, rule, q.view(), k.view(), v.view(), target, &mut lse);
-        Ok(())
-    })?;
-    let out = raw::from_vec(&call.q.dims(), out);
-    let saved = |out: &Tensor| {
-        let mut dims = Dims::new();
-        dims.push(lse.len());
-        let lse = raw::from_vec(&dims, lse);
-        let mut saved = vec![call.q.clone(), k.clone(), v.clone(), out.clone(), lse];
-        saved.extend(bias);
-        saved
+    let masked = Masked {
+        shape,
+        scale: call.scale,
+        ranges,
+        dropout,
     };
-    record("attention", out, &[call.q, k, v], saved, move |context| {
+    masked.attend(call.q, k, v, call.bias)
+}
+
+/// Attention in which every query sees a range of the keys.
+#[derive(Clone)]
+struct Masked {
+    shape: AttentionShape,
+    scale: f32,
+    ranges: Arc<Ranges>,
+    dropout: Option<AttentionDropout>,
+}
+
+impl Masked {
+    fn attend(
+        self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor, TensorError> {
+        let Self {
+            shape,
+            scale,
+            dropout,
+            ..
+        } = self;
+        let mut out = Buffer::take(q.numel());
+        let mut lse = vec![0.0; shape.batch * shape.heads * shape.queries];
+        let bias = bias.map(|bias| bias.detach()).transpose()?;
+        with_rule(scale, &self.ranges, bias.as_ref(), dropout, |rule| {
+            let (q, k, v) = (raw::heads(q)?, raw::heads(k)?, raw::heads(v)?);
+            let target = HeadsMut::contiguous(&mut out, shape.queries, shape.heads, shape.head_dim);
+            cpu::attention(&shape, rule, q.view(), k.view(), v.view(), target, &mut lse);
+            Ok(())
+        })?;
+        let out = raw::from_buffer(&q.dims(), out);
+        let other = bias.clone();
+        let saved = |out: &Tensor| {
+            let mut dims = Dims::new();
+            dims.push(lse.len());
+            let lse = raw::from_vec(&dims, lse);
+            let mut saved = vec![q.clone(), k.clone(), v.clone(), out.clone(), lse];
+            saved.extend(bias);
+            saved
+        };
+        let same = self.clone();
+        let again = || {
+            let others: &[&Tensor] = &other.iter().collect::<Vec<_>>();
+            again(others, move |x, bias| {
+                let same = same.clone();
+                same.attend(&x[0], &x[1], &x[2], bias.first())
+            })
+        };
+        let backward = move |context: Backward<'_>| self.gradients(&context);
+        record_again("attention", out, &[q, k, v], saved, backward, again)
+    }
+
+    fn gradients(&self, context: &Backward<'_>) -> Result<InputGradients, TensorError> {
         let [q, k, v, out, lse, ..] = context.saved.as_slice() else {
             return Ok(Vec::new());
         };
+        let (shape, bias) = (self.shape, context.saved.get(5));
         let lse = raw::f32s(lse)?;
-        let mut gradients = [q, k, v].map(|x| vec![0.0; x.numel()]);
-        with_rule(scale, &ranges, context.saved.get(5), dropout, |rule| {
+        let mut gradients = [q, k, v].map(|x| Buffer::take(x.numel()));
+        with_rule(self.scale, &self.ranges, bias, self.dropout, |rule| {
             let [dq, dk, dv] = &mut gradients;
             let (heads, kv_heads, dim) = (shape.heads, shape.kv_heads, shape.head_dim);
             let target = AttentionGradients {
@@ -95,9 +141,9 @@ pub(super) fn masked(
         let shapes = [q.dims(), k.dims(), v.dims()];
         let gradients = gradients.into_iter().zip(shapes);
         Ok(gradients
-            .map(|(values, dims)| Some(raw::from_vec(&dims, values)))
+            .map(|(values, dims)| Some(raw::from_buffer(&dims, values)))
             .collect())
-    })
+    }
 }
 
 /// Runs a kernel with the rule of these parts.

@@ -185,6 +185,7 @@ impl Scope {
         let Some(tape) = &shared.tape else {
             return Ok(value);
         };
+        tape.segment(layer_of(&name));
         if !shared.params.trainable(&name) {
             return Ok(value);
         }
@@ -419,6 +420,19 @@ impl Scope {
         }
         Ok(())
     }
+}
+
+/// The layer that a parameter belongs to: its name up to the first number, if it has one.
+pub(super) fn layer_of(name: &str) -> Option<&str> {
+    let mut end = 0;
+    for part in name.split('.') {
+        end += part.len();
+        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(&name[..end]);
+        }
+        end += 1;
+    }
+    None
 }
 
 /// The weight of a linear layer, where it is kept in fewer bits.

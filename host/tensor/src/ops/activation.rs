@@ -3,7 +3,11 @@
 use burn_backend::ops::{ActivationOps, FloatTensorOps};
 
 use super::common::{host, host_binary, host_unary};
-use crate::{Tensor, TensorError, cpu, raw, tape::record, value::on};
+use crate::{
+    Tensor, TensorError, cpu, raw,
+    tape::{again, record_again},
+    value::on,
+};
 
 /// √(2/π) and the cubic factor of GELU's tanh form.
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
@@ -22,7 +26,7 @@ impl Tensor {
             let x = self.value();
             self.like(on!("tanh", |x| B => B::float_tanh(x))?, self.dims())
         };
-        record(
+        record_again(
             "tanh",
             out,
             &[self],
@@ -35,6 +39,7 @@ impl Tensor {
                 let slope = y.mul(y)?.neg()?.add_scalar(1.0)?;
                 Ok(vec![Some(g.mul(&slope)?)])
             },
+            || again(&[], |x, _| x[0].tanh()),
         )
     }
 
@@ -50,7 +55,7 @@ impl Tensor {
             let x = self.value();
             self.like(on!("sigmoid", |x| B => B::sigmoid(x))?, self.dims())
         };
-        record(
+        record_again(
             "sigmoid",
             out,
             &[self],
@@ -63,6 +68,7 @@ impl Tensor {
                 let slope = y.sub(&y.mul(y)?)?;
                 Ok(vec![Some(g.mul(&slope)?)])
             },
+            || again(&[], |x, _| x[0].sigmoid()),
         )
     }
 
@@ -78,7 +84,7 @@ impl Tensor {
             let x = self.value();
             self.like(on!("relu", |x| B => B::relu(x))?, self.dims())
         };
-        record(
+        record_again(
             "relu",
             out,
             &[self],
@@ -90,6 +96,7 @@ impl Tensor {
                 }
                 Ok(vec![Some(g.mul(&y.gt_scalar(0.0)?.cast(y.dtype())?)?)])
             },
+            || again(&[], |x, _| x[0].relu()),
         )
     }
 
@@ -105,7 +112,7 @@ impl Tensor {
             (false, true) => self.detach()?.mul(&gelu_tanh_inner(self)?.tanh_share()?)?,
             (false, false) => self.detach()?.mul(&normal_cdf(self)?)?,
         };
-        record(
+        record_again(
             "gelu",
             out,
             &[self],
@@ -136,6 +143,7 @@ impl Tensor {
                     }
                 })])
             },
+            || again(&[], move |x, _| x[0].gelu(approximate)),
         )
     }
 
@@ -157,7 +165,7 @@ impl Tensor {
             let out = on!("silu", |x| B => B::float_mul(x.clone(), B::sigmoid(x)))?;
             self.like(out, self.dims())
         };
-        record(
+        record_again(
             "silu",
             out,
             &[self],
@@ -170,6 +178,7 @@ impl Tensor {
                     g.mul(&silu_slope(x, &x.sigmoid()?)?)?
                 })])
             },
+            || again(&[], |x, _| x[0].silu()),
         )
     }
 
@@ -187,7 +196,7 @@ impl Tensor {
         } else {
             self.detach()?.silu()?.mul(&up.detach()?)?
         };
-        record(
+        record_again(
             "silu_mul",
             out,
             &[self, up],
@@ -209,6 +218,7 @@ impl Tensor {
                     context.when(1, || g.mul(&gate.mul(&share)?))?,
                 ])
             },
+            || again(&[], |x, _| x[0].silu_mul(&x[1])),
         )
     }
 }

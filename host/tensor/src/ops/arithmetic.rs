@@ -8,7 +8,7 @@ use crate::{
     cpu::{self, BinaryOp},
     dims::Dims,
     raw,
-    tape::record,
+    tape::{again, record, record_again},
     tensor::check_scalar,
     value::{Kind, on},
 };
@@ -22,7 +22,7 @@ impl Tensor {
     pub fn add(&self, other: &Tensor) -> Result<Tensor, TensorError> {
         let out = binary("add", BinaryOp::Add, self, other)?;
         let shapes = (self.dims(), other.dims());
-        record(
+        record_again(
             "add",
             out,
             &[self, other],
@@ -34,6 +34,7 @@ impl Tensor {
                     context.when(1, || sum_to(g, &shapes.1))?,
                 ])
             },
+            || again(&[], |x, _| x[0].add(&x[1])),
         )
     }
 
@@ -44,7 +45,7 @@ impl Tensor {
     pub fn sub(&self, other: &Tensor) -> Result<Tensor, TensorError> {
         let out = binary("sub", BinaryOp::Sub, self, other)?;
         let shapes = (self.dims(), other.dims());
-        record(
+        record_again(
             "sub",
             out,
             &[self, other],
@@ -56,6 +57,7 @@ impl Tensor {
                     context.when(1, || sum_to(g, &shapes.1)?.neg())?,
                 ])
             },
+            || again(&[], |x, _| x[0].sub(&x[1])),
         )
     }
 
@@ -75,24 +77,32 @@ impl Tensor {
                 .map(|(_, x)| x.clone())
                 .collect()
         };
-        record("mul", out, &[self, other], saved, move |context| {
-            let g = &context.grad;
-            let (first, last) = (context.saved.first(), context.saved.last());
-            let times =
-                |x: Option<&Tensor>, shape: &Dims| x.map(|x| sum_to(&g.mul(x)?, shape)).transpose();
-            Ok(vec![
-                if context.wants(0) {
-                    times(last, &shapes.0)?
-                } else {
-                    None
-                },
-                if context.wants(1) {
-                    times(first, &shapes.1)?
-                } else {
-                    None
-                },
-            ])
-        })
+        record_again(
+            "mul",
+            out,
+            &[self, other],
+            saved,
+            move |context| {
+                let g = &context.grad;
+                let (first, last) = (context.saved.first(), context.saved.last());
+                let times = |x: Option<&Tensor>, shape: &Dims| {
+                    x.map(|x| sum_to(&g.mul(x)?, shape)).transpose()
+                };
+                Ok(vec![
+                    if context.wants(0) {
+                        times(last, &shapes.0)?
+                    } else {
+                        None
+                    },
+                    if context.wants(1) {
+                        times(first, &shapes.1)?
+                    } else {
+                        None
+                    },
+                ])
+            },
+            || again(&[], |x, _| x[0].mul(&x[1])),
+        )
     }
 
     /// a / b; they broadcast. Floating-point only: cast integers first.
@@ -104,14 +114,21 @@ impl Tensor {
         let out = binary("div", BinaryOp::Div, self, other)?;
         let shapes = (self.dims(), other.dims());
         let saved = |out: &Tensor| vec![other.clone(), out.clone()];
-        record("div", out, &[self, other], saved, move |context| {
-            let (b, y) = (&context.saved[0], &context.saved[1]);
-            let share = context.grad.div(b)?;
-            Ok(vec![
-                context.when(0, || sum_to(&share, &shapes.0))?,
-                context.when(1, || sum_to(&share.mul(y)?, &shapes.1)?.neg())?,
-            ])
-        })
+        record_again(
+            "div",
+            out,
+            &[self, other],
+            saved,
+            move |context| {
+                let (b, y) = (&context.saved[0], &context.saved[1]);
+                let share = context.grad.div(b)?;
+                Ok(vec![
+                    context.when(0, || sum_to(&share, &shapes.0))?,
+                    context.when(1, || sum_to(&share.mul(y)?, &shapes.1)?.neg())?,
+                ])
+            },
+            || again(&[], |x, _| x[0].div(&x[1])),
+        )
     }
 
     /// The larger of a and b; they broadcast. Where they are equal the gradient is shared.
@@ -153,12 +170,13 @@ impl Tensor {
             let out = on!("add_scalar", |x| B => B::int_add_scalar(x, value.into()))?;
             wrapped(self.like(out, self.dims()))?
         };
-        record(
+        record_again(
             "add_scalar",
             out,
             &[self],
             |_| Vec::new(),
             |context| Ok(vec![Some(context.grad)]),
+            || again(&[], move |x, _| x[0].add_scalar(value)),
         )
     }
 
@@ -181,12 +199,13 @@ impl Tensor {
             check_scalar("mul_scalar", value, widest(self.dtype()))?;
             self.mul_scalar_int("mul_scalar", value as i64)?
         };
-        record(
+        record_again(
             "mul_scalar",
             out,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(context.grad.mul_scalar(value)?)]),
+            || again(&[], move |x, _| x[0].mul_scalar(value)),
         )
     }
 
@@ -223,7 +242,7 @@ impl Tensor {
             let out = on!("pow_scalar", |x| B => B::float_powf_scalar(x, exponent.into()))?;
             self.like(out, self.dims())
         };
-        record(
+        record_again(
             "pow_scalar",
             out,
             &[self],
@@ -238,6 +257,7 @@ impl Tensor {
                     .mul_scalar(exponent)?;
                 Ok(vec![Some(g.mul(&slope)?)])
             },
+            || again(&[], move |x, _| x[0].pow_scalar(exponent)),
         )
     }
 }

@@ -4,7 +4,10 @@ use super::{
     common::{host, need_shape, rows_cols},
     norm::{Kept, vector},
 };
-use crate::{Tensor, TensorError, cpu, raw, tape::record};
+use crate::{
+    Tensor, TensorError, cpu, raw,
+    tape::{again, record_again},
+};
 
 impl Tensor {
     /// (x − mean) / √(variance + eps) · weight + bias with the mean and the biased variance of each
@@ -54,18 +57,25 @@ impl Tensor {
         let statistics = vec![mean.clone(), vector(rstd)];
         let saved = |_: &Tensor| kept.saved(self, Some(weight), statistics);
         let parents = [self, weight, bias];
-        let out = record("batch_norm", out, &parents, saved, move |context| {
-            let part = |at: usize| raw::f32s(&context.saved[at]);
-            let (x, mean, rstd, weight) = (part(0)?, part(1)?, part(2)?, part(3)?);
-            let dy = raw::f32s(&context.grad)?;
-            let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
-            let dx = host(context.grad.dims(), |dx| {
-                cpu::batch_norm_backward(
-                    &x, &dy, channels, places, &weight, &mean, &rstd, dx, &mut dw, &mut db,
-                );
-            });
-            Ok(vec![Some(dx), Some(vector(dw)), Some(vector(db))])
-        })?;
+        let out = record_again(
+            "batch_norm",
+            out,
+            &parents,
+            saved,
+            move |context| {
+                let part = |at: usize| raw::f32s(&context.saved[at]);
+                let (x, mean, rstd, weight) = (part(0)?, part(1)?, part(2)?, part(3)?);
+                let dy = raw::f32s(&context.grad)?;
+                let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
+                let dx = host(context.grad.dims(), |dx| {
+                    cpu::batch_norm_backward(
+                        &x, &dy, channels, places, &weight, &mean, &rstd, dx, &mut dw, &mut db,
+                    );
+                });
+                Ok(vec![Some(dx), Some(vector(dw)), Some(vector(db))])
+            },
+            || again(&[], move |x, _| Ok(x[0].batch_norm(&x[1], &x[2], eps)?.0)),
+        )?;
         Ok((out, [mean, variance]))
     }
 

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use super::common::host;
 use crate::{
     DType, Tensor, TensorError, cpu, raw,
-    tape::record,
+    tape::{again, record_again},
     value::{Kind, Value, on},
 };
 
@@ -38,12 +38,13 @@ impl Tensor {
             }
         };
         let from = self.dtype();
-        record(
+        record_again(
             "cast",
             out,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(context.grad.cast(from)?)]),
+            || again(&[], move |x, _| x[0].cast(dtype)),
         )
     }
 }

@@ -5,7 +5,7 @@ use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use super::common::{broadcast, expanded, sum_to, zeros_like};
 use crate::{
     Tensor, TensorError,
-    tape::record,
+    tape::{again, record_again},
     tensor::check_scalar,
     value::{Kind, on},
 };
@@ -33,7 +33,7 @@ impl Tensor {
             }
         }?;
         let original = self.dims();
-        record(
+        record_again(
             "masked_fill",
             self.like(out, shape),
             &[self],
@@ -42,6 +42,7 @@ impl Tensor {
                 let grad = context.grad.masked_fill(&context.saved[0], 0.0)?;
                 Ok(vec![Some(sum_to(&grad, &original)?)])
             },
+            || again(&[mask], move |x, mask| x[0].masked_fill(&mask[0], value)),
         )
     }
 
@@ -60,7 +61,7 @@ impl Tensor {
         let (x, y) = (expanded(a, shape)?, expanded(b, shape)?);
         let out = y.value().mask_where(a.kind(), mask.value(), x.value())?;
         let shapes = (a.dims(), b.dims());
-        record(
+        record_again(
             "where",
             a.like(out, shape),
             &[a, b],
@@ -72,6 +73,11 @@ impl Tensor {
                     context.when(0, || sum_to(&Tensor::where_(mask, g, &zero)?, &shapes.0))?,
                     context.when(1, || sum_to(&Tensor::where_(mask, &zero, g)?, &shapes.1))?,
                 ])
+            },
+            || {
+                again(&[condition], |x, condition| {
+                    Tensor::where_(&condition[0], &x[0], &x[1])
+                })
             },
         )
     }

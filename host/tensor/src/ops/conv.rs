@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     DType, Tensor, TensorError, raw,
-    tape::{autocast, record},
+    tape::{again, autocast, record_again},
     value::on,
 };
 
@@ -235,7 +235,11 @@ fn convolve(
         ])
     };
     match bias {
-        Some(bias) => record("conv", out, &[x, weight, bias], saved, backward),
-        None => record("conv", out, &[x, weight], saved, backward),
+        Some(bias) => record_again("conv", out, &[x, weight, bias], saved, backward, || {
+            again(&[], move |x, _| convolve(&x[0], &x[1], x.get(2), plan))
+        }),
+        None => record_again("conv", out, &[x, weight], saved, backward, || {
+            again(&[], move |x, _| convolve(&x[0], &x[1], None, plan))
+        }),
     }
 }

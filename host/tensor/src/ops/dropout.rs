@@ -1,7 +1,10 @@
 //! Dropout whose mask is a function of a key.
 
 use super::common::host_unary;
-use crate::{DType, Tensor, TensorError, cpu, raw, rng, tape::record};
+use crate::{
+    DType, Tensor, TensorError, cpu, raw, rng,
+    tape::{again, record_again},
+};
 
 impl Tensor {
     /// Zeroes elements with probability `p` and scales the others by 1/(1 − p). The mask follows
@@ -21,7 +24,7 @@ impl Tensor {
         }
         if raw::is_host_f32(self) {
             let out = host_unary(self, |x, out| cpu::dropout(x, p, key, out))?;
-            return record(
+            return record_again(
                 "dropout",
                 out,
                 &[self],
@@ -30,16 +33,18 @@ impl Tensor {
                     let kernel = |dy: &[f32], dx: &mut [f32]| cpu::dropout_backward(dy, p, key, dx);
                     Ok(vec![Some(host_unary(&context.grad, kernel)?)])
                 },
+                || again(&[], move |x, _| x[0].dropout(p, key)),
             );
         }
         let factors = factors(self, p, key)?;
         let out = self.detach()?.mul(&factors)?;
-        record(
+        record_again(
             "dropout",
             out,
             &[self],
             |_| vec![factors],
             |context| Ok(vec![Some(context.grad.mul(&context.saved[0])?)]),
+            || again(&[], move |x, _| x[0].dropout(p, key)),
         )
     }
 }

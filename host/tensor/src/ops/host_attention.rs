@@ -8,7 +8,7 @@ use crate::{
     },
     dims::Dims,
     raw,
-    tape::record,
+    tape::{again, record_again},
 };
 
 /// Nothing where there is no kernel for it, and for biases that need a gradient.
@@ -34,6 +34,7 @@ pub(super) fn attention(
         kv_heads,
         head_dim,
     };
+    let given = bias;
     let full = Dims::from_slice(&[batch, heads, queries, keys]).unwrap_or(Dims::new());
     let bias = bias.map(|bias| expanded(bias, full)).transpose()?;
     let mut lse = vec![0.0; batch * heads * queries];
@@ -55,7 +56,7 @@ pub(super) fn attention(
         saved.extend(bias);
         saved
     };
-    record(
+    record_again(
         "scaled_dot_product_attention",
         out,
         &[q, k, v],
@@ -88,6 +89,12 @@ pub(super) fn attention(
                 .into_iter()
                 .map(|(values, like)| Some(raw::from_vec(&like.dims(), values)))
                 .collect())
+        },
+        || {
+            let others: &[&Tensor] = &given.into_iter().collect::<Vec<_>>();
+            again(others, move |x, bias| {
+                x[0].scaled_dot_product_attention(&x[1], &x[2], bias.first(), Some(scale))
+            })
         },
     )
     .map(Some)

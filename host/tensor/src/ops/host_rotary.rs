@@ -6,7 +6,7 @@ use crate::{
     cpu::{self, RotaryShape},
     dims::Dims,
     raw,
-    tape::record,
+    tape::{again, record_again},
 };
 
 /// Nothing where there is no kernel for it.
@@ -22,7 +22,8 @@ pub(super) fn rotary(
     if !raw::is_host_f32(x) {
         return Ok(None);
     }
-    let frequencies = raw::f32s(frequencies)?;
+    let given = frequencies;
+    let frequencies = raw::f32s(given)?;
     let half = frequencies.len();
     let shape = RotaryShape {
         batch,
@@ -51,9 +52,20 @@ pub(super) fn rotary(
         raw::from_vec(&dims, values)
     };
     let saved = |_: &Tensor| vec![vector(cos), vector(sin)];
-    record("rotary", out, &[x], saved, move |context| {
-        let (cos, sin) = (raw::f32s(&context.saved[0])?, raw::f32s(&context.saved[1])?);
-        Ok(vec![Some(run(&context.grad, &cos, &sin, true)?)])
-    })
+    record_again(
+        "rotary",
+        out,
+        &[x],
+        saved,
+        move |context| {
+            let (cos, sin) = (raw::f32s(&context.saved[0])?, raw::f32s(&context.saved[1])?);
+            Ok(vec![Some(run(&context.grad, &cos, &sin, true)?)])
+        },
+        || {
+            again(&[positions, given], move |x, others| {
+                x[0].rotary(&others[0], &others[1], style)
+            })
+        },
+    )
     .map(Some)
 }

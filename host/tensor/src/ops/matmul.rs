@@ -9,7 +9,7 @@ use crate::{
     DType, Tensor, TensorError,
     dims::Dims,
     params::Quantized,
-    tape::{autocast, record},
+    tape::{again, autocast, record_again},
     value::on,
 };
 
@@ -45,19 +45,26 @@ impl Tensor {
         let out = product(self, false, other, false)?;
         let shapes = (self.dims(), other.dims());
         let saved = |_: &Tensor| vec![self.clone(), other.clone()];
-        record("matmul", out, &[self, other], saved, move |context| {
-            let (a, b, g) = (&context.saved[0], &context.saved[1], &context.grad);
-            Ok(vec![
-                context.when(0, || sum_to(&product(g, false, b, true)?, &shapes.0))?,
-                context.when(1, || {
-                    if b.rank() == 2 {
-                        // One product over all rows instead of a sum of products.
-                        return product(&matrix(a)?, true, &matrix(g)?, false);
-                    }
-                    sum_to(&product(a, true, g, false)?, &shapes.1)
-                })?,
-            ])
-        })
+        record_again(
+            "matmul",
+            out,
+            &[self, other],
+            saved,
+            move |context| {
+                let (a, b, g) = (&context.saved[0], &context.saved[1], &context.grad);
+                Ok(vec![
+                    context.when(0, || sum_to(&product(g, false, b, true)?, &shapes.0))?,
+                    context.when(1, || {
+                        if b.rank() == 2 {
+                            // One product over all rows instead of a sum of products.
+                            return product(&matrix(a)?, true, &matrix(g)?, false);
+                        }
+                        sum_to(&product(a, true, g, false)?, &shapes.1)
+                    })?,
+                ])
+            },
+            || again(&[], |x, _| x[0].matmul(&x[1])),
+        )
     }
 
     /// self · weightᵀ + bias: self [..., in], weight [out, in], bias [out].
@@ -107,8 +114,17 @@ impl Tensor {
             ])
         };
         match bias {
-            Some(bias) => record("linear", out, &[self, weight, bias], saved, backward),
-            None => record("linear", out, &[self, weight], saved, backward),
+            Some(bias) => record_again(
+                "linear",
+                out,
+                &[self, weight, bias],
+                saved,
+                backward,
+                || again(&[], |x, _| x[0].linear(&x[1], x.get(2))),
+            ),
+            None => record_again("linear", out, &[self, weight], saved, backward, || {
+                again(&[], |x, _| x[0].linear(&x[1], None))
+            }),
         }
     }
 }
@@ -138,6 +154,7 @@ impl Tensor {
         drop(dense);
         let out = reshaped(&out, self.dims().replaced(self.rank() - 1, outputs))?;
         let (full, weight) = (self.dims(), weight.clone());
+        let kept = weight.clone();
         let backward = move |context: crate::tape::Backward<'_>| {
             let g = matrix(&context.grad)?;
             let back = || reshaped(&product(&g, false, &weight.dense()?, in_out)?, full);
@@ -148,8 +165,14 @@ impl Tensor {
         };
         let saved = |_: &Tensor| Vec::new();
         match bias {
-            Some(bias) => record("linear", out, &[self, bias], saved, backward),
-            None => record("linear", out, &[self], saved, backward),
+            Some(bias) => record_again("linear", out, &[self, bias], saved, backward, || {
+                again(&[], move |x, _| {
+                    x[0].linear_quantized(&kept, in_out, x.get(1))
+                })
+            }),
+            None => record_again("linear", out, &[self], saved, backward, || {
+                again(&[], move |x, _| x[0].linear_quantized(&kept, in_out, None))
+            }),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     dims::Dims,
     raw,
     raw::F32s,
-    tape::{Backward, InputGradients, record},
+    tape::{Backward, InputGradients, again, record_again},
 };
 
 /// A tensor and the optional arguments of its operation, in single precision.
@@ -48,12 +48,23 @@ impl Tensor {
         let kept = Kept::new(weight, bias);
         let saved = |_: &Tensor| kept.saved(self, weight, statistics);
         let parents = kept.parents(self, weight, bias);
-        record("layer_norm", out, &parents, saved, move |context| {
-            if raw::is_host_f32(&context.grad) {
-                return kept.host_gradients(&context, cols);
-            }
-            kept.gradients(&context, true)
-        })
+        record_again(
+            "layer_norm",
+            out,
+            &parents,
+            saved,
+            move |context| {
+                if raw::is_host_f32(&context.grad) {
+                    return kept.host_gradients(&context, cols);
+                }
+                kept.gradients(&context, true)
+            },
+            || {
+                again(&[], move |x, _| {
+                    x[0].layer_norm(kept.weight_in(x), kept.bias_in(x), eps)
+                })
+            },
+        )
     }
 
     /// x / √(mean(x²) + eps) · weight over the last dimension.
@@ -81,20 +92,27 @@ impl Tensor {
         let kept = Kept::new(weight, None);
         let saved = |_: &Tensor| kept.saved(self, weight, statistics);
         let parents = kept.parents(self, weight, None);
-        record("rms_norm", out, &parents, saved, move |context| {
-            if !raw::is_host_f32(&context.grad) {
-                return kept.gradients(&context, false);
-            }
-            let (x, dy) = (raw::f32s(&context.saved[0])?, raw::f32s(&context.grad)?);
-            let rstd = raw::f32s(&context.saved[1])?;
-            let weight = optional(context.saved.get(2))?;
-            let mut for_weight = context.wants(1).then(|| vec![0.0; cols]);
-            let for_x = host(context.grad.dims(), |dx| {
-                let (w, dw) = (weight.as_deref(), for_weight.as_deref_mut());
-                cpu::rms_norm_backward(&x, &dy, cols, w, &rstd, dx, dw);
-            });
-            Ok(vec![Some(for_x), for_weight.map(vector)])
-        })
+        record_again(
+            "rms_norm",
+            out,
+            &parents,
+            saved,
+            move |context| {
+                if !raw::is_host_f32(&context.grad) {
+                    return kept.gradients(&context, false);
+                }
+                let (x, dy) = (raw::f32s(&context.saved[0])?, raw::f32s(&context.grad)?);
+                let rstd = raw::f32s(&context.saved[1])?;
+                let weight = optional(context.saved.get(2))?;
+                let mut for_weight = context.wants(1).then(|| vec![0.0; cols]);
+                let for_x = host(context.grad.dims(), |dx| {
+                    let (w, dw) = (weight.as_deref(), for_weight.as_deref_mut());
+                    cpu::rms_norm_backward(&x, &dy, cols, w, &rstd, dx, dw);
+                });
+                Ok(vec![Some(for_x), for_weight.map(vector)])
+            },
+            || again(&[], move |x, _| x[0].rms_norm(kept.weight_in(x), eps)),
+        )
     }
 
     /// The arguments of a normalisation in single precision, where they are of less: a mean square of
@@ -187,17 +205,28 @@ impl Tensor {
         let kept = Kept::new(weight, bias);
         let saved = |_: &Tensor| kept.saved(self, weight, vec![vector(mean), vector(rstd)]);
         let parents = kept.parents(self, weight, bias);
-        record(WHAT, out, &parents, saved, move |context| {
-            kept.with_parts(
-                &context,
-                channels,
-                |x, dy, weight, mean, rstd, dx, dw, db| {
-                    cpu::group_norm_backward(
-                        x, dy, channels, places, groups, weight, mean, rstd, dx, dw, db,
-                    );
-                },
-            )
-        })
+        record_again(
+            WHAT,
+            out,
+            &parents,
+            saved,
+            move |context| {
+                kept.with_parts(
+                    &context,
+                    channels,
+                    |x, dy, weight, mean, rstd, dx, dw, db| {
+                        cpu::group_norm_backward(
+                            x, dy, channels, places, groups, weight, mean, rstd, dx, dw, db,
+                        );
+                    },
+                )
+            },
+            || {
+                again(&[], move |x, _| {
+                    x[0].group_norm(groups, kept.weight_in(x), kept.bias_in(x), eps)
+                })
+            },
+        )
     }
 
     /// By recorded operations.
@@ -264,6 +293,16 @@ impl Kept {
         saved.extend(statistics);
         saved.extend(weight.cloned());
         saved
+    }
+
+    /// The weight among the parents.
+    fn weight_in(self, parents: &[Tensor]) -> Option<&Tensor> {
+        parents.get(self.places().0?)
+    }
+
+    /// The bias among the parents.
+    fn bias_in(self, parents: &[Tensor]) -> Option<&Tensor> {
+        parents.get(self.places().1?)
     }
 
     /// The places of weight and bias among the parents.

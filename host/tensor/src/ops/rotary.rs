@@ -1,7 +1,10 @@
 //! Rotary position embeddings.
 
 use super::{RotaryStyle, common::need_shape, shape::narrowed};
-use crate::{DType, Tensor, TensorError, tape::record};
+use crate::{
+    DType, Tensor, TensorError,
+    tape::{again, record_again},
+};
 
 impl Tensor {
     /// Rotates self [batch, tokens, heads, head-dim] by `positions` [batch, tokens] (int) times the
@@ -65,7 +68,7 @@ impl Tensor {
         }
         let (cos, sin) = table(positions, inverse_frequencies, self.dtype())?;
         let out = turn(&self.detach()?, &cos, &sin, style)?;
-        record(
+        record_again(
             WHAT,
             out,
             &[self],
@@ -73,6 +76,11 @@ impl Tensor {
             move |context| {
                 let (cos, sin) = (&context.saved[0], &context.saved[1]);
                 Ok(vec![Some(turn(&context.grad, cos, &sin.neg()?, style)?)])
+            },
+            || {
+                again(&[positions, inverse_frequencies], move |x, others| {
+                    x[0].rotary(&others[0], &others[1], style)
+                })
             },
         )
     }

@@ -7,7 +7,7 @@ use super::common::{expanded, permuted, reshaped, sum_to};
 use crate::{
     Tensor, TensorError,
     dims::{Dims, MAX_RANK},
-    tape::record,
+    tape::{again, record, record_again},
     tensor::{check_scalar, resolve_dim},
     value::Value,
 };
@@ -21,12 +21,13 @@ impl Tensor {
         let target = self.inferred(shape)?;
         let out = reshaped(self, target)?;
         let original = self.dims();
-        record(
+        record_again(
             "reshape",
             out,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(reshaped(&context.grad, original)?)]),
+            || again(&[], move |x, _| x[0].recorded_reshape("reshape", target)),
         )
     }
 
@@ -96,7 +97,7 @@ impl Tensor {
             )));
         }
         let out = permuted(self, &axes)?;
-        record(
+        record_again(
             "permute",
             out,
             &[self],
@@ -107,6 +108,10 @@ impl Tensor {
                     back[*axis] = index;
                 }
                 Ok(vec![Some(permuted(&context.grad, &back)?)])
+            },
+            || {
+                let order = dims.to_vec();
+                again(&[], move |x, _| x[0].permute(&order))
             },
         )
     }
@@ -121,12 +126,13 @@ impl Tensor {
         (0..self.rank()).for_each(|axis| axes.push(axis));
         axes.swap(a, b);
         let out = permuted(self, &axes)?;
-        record(
+        record_again(
             "transpose",
             out,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(permuted(&context.grad, &axes)?)]),
+            || again(&[], move |x, _| x[0].transpose(a as i32, b as i32)),
         )
     }
 
@@ -159,12 +165,13 @@ impl Tensor {
 
     fn recorded_reshape(&self, name: &'static str, shape: Dims) -> Result<Tensor, TensorError> {
         let original = self.dims();
-        record(
+        record_again(
             name,
             reshaped(self, shape)?,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(reshaped(&context.grad, original)?)]),
+            || again(&[], move |x, _| x[0].recorded_reshape(name, shape)),
         )
     }
 
@@ -196,12 +203,16 @@ impl Tensor {
         }
         crate::tensor::check_shape("expand", &target, self.dtype().size())?;
         let original = self.dims();
-        record(
+        record_again(
             "expand",
             expanded(self, target)?,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(sum_to(&context.grad, &original)?)]),
+            || {
+                let wanted = shape.to_vec();
+                again(&[], move |x, _| x[0].expand(&wanted))
+            },
         )
     }
 
@@ -221,7 +232,7 @@ impl Tensor {
         }
         let out = narrowed(self, axis, start, len)?;
         let original = self.dims();
-        record(
+        record_again(
             "narrow",
             out,
             &[self],
@@ -235,6 +246,7 @@ impl Tensor {
                     0.0,
                 )?)])
             },
+            || again(&[], move |x, _| x[0].narrow(axis as i32, start, len)),
         )
     }
 
@@ -347,7 +359,7 @@ impl Tensor {
             _ => first.like(Value::cat(first.kind(), parts, axis)?, shape),
         };
         let sizes: Vec<usize> = tensors.iter().map(|tensor| tensor.shape()[axis]).collect();
-        record(
+        record_again(
             "cat",
             out,
             tensors,
@@ -361,6 +373,11 @@ impl Tensor {
                     start += size;
                 }
                 Ok(gradients)
+            },
+            || {
+                again(&[], move |x, _| {
+                    Tensor::cat(&x.iter().collect::<Vec<_>>(), axis as i32)
+                })
             },
         )
     }

@@ -3,7 +3,11 @@
 use burn_backend::ops::ActivationOps;
 
 use super::common::{dim_back, dim_last, host_binary, host_unary};
-use crate::{DType, Tensor, TensorError, cpu, raw, tape::record, value::on};
+use crate::{
+    DType, Tensor, TensorError, cpu, raw,
+    tape::{again, record_again},
+    value::on,
+};
 
 impl Tensor {
     /// eˣ / Σ eˣ along `dim`. Computed in single precision whatever the type.
@@ -29,7 +33,7 @@ impl Tensor {
             let x = self.value();
             self.like(on!("softmax", |x| B => B::softmax(x, axis))?, self.dims())
         };
-        record(
+        record_again(
             "softmax",
             out,
             &[self],
@@ -47,6 +51,7 @@ impl Tensor {
                 let total = weighted.sum(&[axis as i32], true)?;
                 Ok(vec![Some(weighted.sub(&y.mul(&total)?)?)])
             },
+            || again(&[], move |x, _| x[0].softmax(axis as i32)),
         )
     }
 
@@ -77,7 +82,7 @@ impl Tensor {
                 self.dims(),
             )
         };
-        record(
+        record_again(
             "log_softmax",
             out,
             &[self],
@@ -95,6 +100,7 @@ impl Tensor {
                 let total = g.sum(&[axis as i32], true)?;
                 Ok(vec![Some(g.sub(&y.exp()?.mul(&total)?)?)])
             },
+            || again(&[], move |x, _| x[0].log_softmax(axis as i32)),
         )
     }
 }

@@ -8,6 +8,8 @@ use crate::Tensor;
 #[derive(Default)]
 pub(super) struct Held {
     bytes: usize,
+    /// The most that there were.
+    peak: usize,
     /// For pieces that can be told apart: how many saved tensors use them.
     users: HashMap<usize, usize, Plain>,
 }
@@ -15,6 +17,10 @@ pub(super) struct Held {
 impl Held {
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub fn peak(&self) -> usize {
+        self.peak
     }
 
     pub fn add(&mut self, tensor: &Tensor) {
@@ -25,6 +31,7 @@ impl Held {
         };
         if *users == 0 {
             self.bytes += bytes;
+            self.peak = self.peak.max(self.bytes);
         }
         *users += 1;
     }

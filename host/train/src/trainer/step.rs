@@ -28,6 +28,8 @@ pub(super) struct Learner {
     reduced: Option<DType>,
     /// In float16.
     scaler: Option<Scaler>,
+    /// Whether layers are computed again in the backward pass.
+    recompute: bool,
     /// The most that a tape has kept for its backward pass, in bytes.
     saved: usize,
     /// Averages of the weights, where the job keeps them.
@@ -114,6 +116,7 @@ impl Learner {
             preference,
             reduced: spec.precision.reduced(),
             scaler: (spec.precision == Precision::Float16).then(Scaler::default),
+            recompute: spec.gradient_checkpointing,
             saved: 0,
             ema: spec.ema.map(Ema::new).transpose()?,
             batches: spec.accumulate,
@@ -297,6 +300,7 @@ impl Learner {
     ) -> Result<Learnt> {
         let device = *self.model.device();
         tape.autocast(self.reduced);
+        tape.recompute(self.recompute);
         let scope = Scope::keyed(
             self.model.params(),
             Some(tape),
@@ -314,6 +318,8 @@ impl Learner {
         let inputs = tensors(batch, &device)?;
         let recipe = self.model.recipe_mut();
         let outputs = recipe.forward(&scope, &pass, inputs.clone())?;
+        // The loss is of no layer.
+        tape.end_segment();
         let losses = match &self.preference {
             Some(preference) => preference.losses(&outputs, &inputs, batch)?,
             None => recipe.loss(&pass, outputs, inputs)?,
@@ -322,8 +328,8 @@ impl Learner {
             Some(scaler) => losses.loss.mul_scalar(scaler.factor())?,
             None => losses.loss.clone(),
         };
-        self.saved = self.saved.max(tape.saved_bytes());
         let mut gradients = tape.backward(&scaled)?;
+        self.saved = self.saved.max(tape.peak_bytes());
         let gradients = scope.gradients(&mut gradients);
         // So that the optimiser may work where the parameters are.
         scope.release();

@@ -3,6 +3,7 @@
 mod attention;
 mod lora;
 mod pass;
+mod recompute;
 mod scope;
 mod serving;
 
