@@ -423,6 +423,13 @@ fn push(tape: &Arc<Shared>, node: Node) -> Result<u32, TensorError> {
 }
 
 #[cold]
+fn foreign(name: &str) -> TensorError {
+    TensorError::InvalidArgument(format!(
+        "{name}: the tensors are tracked by different tapes; detach one of them"
+    ))
+}
+
+#[cold]
 fn closed(what: &str) -> TensorError {
     TensorError::InvalidArgument(format!(
         "{what}: the tape of this tensor is closed; its value can be read, and used after `detach`"
@@ -489,11 +496,7 @@ fn append(
     for parent in parents {
         numbers.push(match parent.node() {
             Some(node) if Arc::ptr_eq(&node.tape, tape) => node.index,
-            Some(_) => {
-                return Err(TensorError::InvalidArgument(format!(
-                    "{name}: the tensors are tracked by different tapes; detach one of them"
-                )));
-            }
+            Some(_) => return Err(foreign(name)),
             None => UNTRACKED,
         });
     }

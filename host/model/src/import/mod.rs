@@ -2,7 +2,8 @@
 //!
 //! In three steps, so that whoever asks learns early what is wrong: [`choose`] needs the small files
 //! only, [`prepare`] compares the weights with what the recipe needs, [`Prepared::finish`] stores and
-//! registers. Before the last nothing is visible, and after a failure nothing is left.
+//! registers. Before the last nothing is visible, and after a failure nothing is left but what came of a
+//! download.
 
 mod choose;
 mod remote;

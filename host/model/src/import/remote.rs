@@ -111,7 +111,10 @@ impl Remote {
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Vec<WeightsFile>> {
         if let Some(bytes) = self.bytes() {
-            platform.store.check_space(bytes)?;
+            let blobs = platform.store.blobs();
+            let sums = self.weights.iter().filter_map(|file| file.sha256.as_ref());
+            let there: u64 = sums.map(|sum| blobs.partial_bytes(sum)).sum();
+            platform.store.check_space(bytes.saturating_sub(there))?;
         }
         let mut files = Vec::new();
         for file in &self.weights {
@@ -130,9 +133,10 @@ impl Remote {
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<SealedBlob> {
         let blobs = platform.store.blobs();
-        let partial = match &file.sha256 {
-            Some(sum) => blobs.partial(sum)?,
-            None => None,
+        // Without a size, it could not be told whether anything is left to ask for.
+        let partial = match (&file.sha256, file.size) {
+            (Some(sum), Some(_)) => blobs.partial(sum)?,
+            _ => None,
         };
         let Some(mut partial) = partial else {
             let mut writer = blobs.writer()?;

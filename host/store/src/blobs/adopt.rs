@@ -9,7 +9,7 @@ use sha2::Digest as _;
 use tempfile::NamedTempFile;
 
 use super::behind::Sums;
-use super::{Blobs, SealedBlob};
+use super::{Blobs, SealedBlob, Stamp};
 use crate::error::StoreError;
 
 /// Bytes that are read at a time.
@@ -39,8 +39,14 @@ impl Blobs {
             None => None,
         };
         if let Some(file) = shared {
-            let (sums, size) = sums_of(&file, path, read)?;
-            return SealedBlob::of(self.clone(), file, sums, size);
+            let look = |file: &NamedTempFile| {
+                Stamp::of(file.as_file()).map_err(|e| StoreError::io("look at", path, e))
+            };
+            let stamp = look(&file)?;
+            let (sums, size) = sums_of(file.path(), read)?;
+            let mut sealed = SealedBlob::of(self.clone(), file, sums, size)?;
+            sealed.stamp = Some(stamp);
+            return Ok(sealed);
         }
         let size = source.metadata().map_or(0, |metadata| metadata.len());
         let mut writer = self.writer_for(size)?;
@@ -67,7 +73,7 @@ impl Blobs {
         Ok(None)
     }
 
-    /// Another name for a file, read only.
+    /// Another name for a file.
     fn second_name(&self, path: &Path) -> Result<NamedTempFile, StoreError> {
         // The name of a link would be linked, not the file.
         let real = fs::canonicalize(path).map_err(|e| StoreError::io("find", path, e))?;
@@ -90,12 +96,9 @@ impl Blobs {
 
 /// Both digests of a file, each by a thread that reads it for itself: that is faster than handing over the
 /// bytes.
-fn sums_of(
-    file: &NamedTempFile,
-    path: &Path,
-    read: &mut dyn FnMut(u64),
-) -> Result<(Sums, u64), StoreError> {
-    let open = || file.reopen().map_err(|e| StoreError::io("open", path, e));
+pub(super) fn sums_of(path: &Path, read: &mut dyn FnMut(u64)) -> Result<(Sums, u64), StoreError> {
+    // Not as `reopen` does, which wants to write.
+    let open = || File::open(path).map_err(|e| StoreError::io("open", path, e));
     let (mut first, mut second) = (open()?, open()?);
     thread::scope(|scope| {
         let sha256 = scope.spawn(move || {

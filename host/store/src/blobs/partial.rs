@@ -5,9 +5,12 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, fstat, stat};
+use tempfile::{NamedTempFile, TempPath};
 
+use super::adopt::sums_of;
 use super::sweep::{SweepReport, read_dir};
+use super::writer::CHECK_EVERY;
 use super::{Blobs, SealedBlob};
 use crate::error::StoreError;
 
@@ -15,14 +18,16 @@ use crate::error::StoreError;
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The beginning of a file whose SHA-256 is known, or all of it. It stays when it is dropped; it goes
-/// when its blob is there, with [`Partial::discard`], and a week after the last byte came with a sweep.
+/// when it becomes a blob, with [`Partial::discard`], and with a sweep a week after its last byte came.
 #[derive(Debug)]
 pub struct Partial {
     blobs: Blobs,
-    /// Locked: nobody else writes to it.
+    /// Locked as long as it is open: nobody else writes to it.
     file: File,
     path: PathBuf,
+    sha256: String,
     there: u64,
+    unchecked: u64,
 }
 
 impl Blobs {
@@ -32,35 +37,53 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::InvalidArgument`] for what is no such sum; what the disk says.
     pub fn partial(&self, sha256: &str) -> Result<Option<Partial>, StoreError> {
+        let (path, sha256) = self.partial_path(sha256)?;
+        let fail = |action, error| StoreError::io(action, &path, error);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|e| fail("create the folder of", e))?;
+        }
+        loop {
+            let mut file = open(&path).map_err(|e| fail("open", e))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(fail("lock", error.into())),
+            }
+            // Between opening and locking it may have become a blob, which must not be written to.
+            let own = fstat(&file).map_err(|e| fail("read", e.into()))?;
+            let named = stat(&path).ok();
+            if named.is_none_or(|named| (named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)) {
+                continue;
+            }
+            let there = file.seek(SeekFrom::End(0)).map_err(|e| fail("read", e))?;
+            return Ok(Some(Partial {
+                blobs: self.clone(),
+                file,
+                path,
+                sha256,
+                there,
+                unchecked: CHECK_EVERY,
+            }));
+        }
+    }
+
+    /// Bytes that are there of a file with this SHA-256.
+    #[must_use]
+    pub fn partial_bytes(&self, sha256: &str) -> u64 {
+        let path = self.partial_path(sha256).map(|(path, _)| path);
+        path.ok()
+            .and_then(|path| fs::metadata(path).ok())
+            .map_or(0, |metadata| metadata.len())
+    }
+
+    fn partial_path(&self, sha256: &str) -> Result<(PathBuf, String), StoreError> {
         if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(StoreError::InvalidArgument(format!(
                 "`{sha256}` is no SHA-256: expected 64 hexadecimal digits"
             )));
         }
-        let folder = self.partials();
-        let fail = |action, path: &Path, error| StoreError::io(action, path, error);
-        fs::create_dir_all(&folder).map_err(|e| fail("create", &folder, e))?;
-        let path = folder.join(sha256.to_ascii_lowercase());
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| fail("open", &path, e))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(fail("lock", &path, error.into())),
-        }
-        let there = file
-            .seek(SeekFrom::End(0))
-            .map_err(|e| fail("read", &path, e))?;
-        Ok(Some(Partial {
-            blobs: self.clone(),
-            file,
-            path,
-            there,
-        }))
+        let sha256 = sha256.to_ascii_lowercase();
+        Ok((self.partials().join(&sha256), sha256))
     }
 
     fn partials(&self) -> PathBuf {
@@ -77,13 +100,22 @@ impl Blobs {
                 .ok()
                 .and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > KEPT) {
-                fs::remove_file(&path).map_err(|e| StoreError::io("remove", &path, e))?;
+                remove(&path)?;
                 report.removed += 1;
                 report.bytes += metadata.len();
             }
         }
         Ok(())
     }
+}
+
+/// Opens or creates it, for this user alone as the blobs are.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 impl Partial {
@@ -120,22 +152,46 @@ impl Partial {
         remove(&self.path)
     }
 
-    /// All bytes are there: they can be looked at before it is decided whether they are kept. They stay
-    /// for the next try until then.
+    /// All bytes are there: they can be looked at before it is decided whether they are kept. Until then
+    /// they stay for the next try.
     ///
     /// # Errors
-    /// As [`Blobs::take_file`].
+    /// When the bytes on the disk have another SHA-256; what the disk says.
     pub fn seal(self) -> Result<SealedBlob, StoreError> {
-        let mut sealed = self.blobs.take_file(&self.path, true, &mut |_| ())?;
-        sealed.partial = Some(self.path);
+        let Self {
+            blobs,
+            file,
+            path,
+            sha256,
+            ..
+        } = self;
+        let fail = |error| StoreError::io("read", &path, error);
+        let (sums, size) = sums_of(&path, &mut |_| ())?;
+        let mut name = TempPath::try_from_path(&path).map_err(fail)?;
+        name.disable_cleanup(true);
+        let file = NamedTempFile::from_parts(file, name);
+        let sealed = SealedBlob::of(blobs, file, sums, size)?;
+        if sealed.sha256() != sha256 {
+            remove(&path)?;
+            return Err(fail(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the disk gave other bytes than were written",
+            )));
+        }
         Ok(sealed)
     }
 }
 
 impl Write for Partial {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unchecked >= CHECK_EVERY {
+            self.unchecked = 0;
+            let room = self.blobs.store.space().admit(CHECK_EVERY);
+            room.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))?;
+        }
         let count = self.file.write(bytes)?;
         self.there += count as u64;
+        self.unchecked += count as u64;
         Ok(count)
     }
 

@@ -17,7 +17,7 @@ use crate::transaction::Transaction;
 pub struct SweepReport {
     /// Blobs that stayed.
     pub kept: u64,
-    /// Blobs that were removed.
+    /// Blobs that were removed, and downloads that nobody went on with.
     pub removed: u64,
     /// Bytes that this freed.
     pub bytes: u64,

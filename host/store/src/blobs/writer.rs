@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::NamedTempFile;
 
@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::folder::sync_folder;
 
 /// The free space is looked at again after this many bytes.
-const CHECK_EVERY: u64 = 8 << 20;
+pub(super) const CHECK_EVERY: u64 = 8 << 20;
 /// From this size on, the disk is kept busy while bytes still come.
 const LARGE: u64 = 64 << 20;
 
@@ -82,7 +82,8 @@ impl BlobWriter {
     }
 }
 
-/// A blob whose bytes are complete, but that is not there yet. Dropping it leaves nothing behind.
+/// A blob whose bytes are complete, but that is not there yet. Dropping it leaves nothing behind but what
+/// was left of a download before.
 pub struct SealedBlob {
     blobs: Blobs,
     file: NamedTempFile,
@@ -90,8 +91,8 @@ pub struct SealedBlob {
     digest: Digest,
     sha256: String,
     size: u64,
-    /// Where the bytes are kept in case that this is dropped.
-    pub(super) partial: Option<PathBuf>,
+    /// Of a file that others can write to, from before it was read.
+    pub(super) stamp: Option<Stamp>,
 }
 
 impl std::fmt::Debug for SealedBlob {
@@ -119,7 +120,7 @@ impl SealedBlob {
             size,
             file,
             flusher: None,
-            partial: None,
+            stamp: None,
             blobs,
         })
     }
@@ -160,7 +161,7 @@ impl SealedBlob {
             digest,
             sha256,
             size,
-            partial,
+            stamp,
         } = self;
         let path = blobs.path(&digest);
         let fail = |action, error| StoreError::io(action, &path, error);
@@ -169,6 +170,15 @@ impl SealedBlob {
             flusher.finish().map_err(|e| fail("sync", e))?;
         }
         file.as_file().sync_all().map_err(|e| fail("sync", e))?;
+        let taken = stamp.is_some();
+        if let Some(before) = stamp
+            && Stamp::of(file.as_file()).map_err(|e| fail("look at", e))? != before
+        {
+            return Err(fail(
+                "keep",
+                io::Error::new(io::ErrorKind::InvalidData, "the file was changed meanwhile"),
+            ));
+        }
         let folder = blobs.folder();
         let shard = folder.join(&digest.hex()[..2]);
         if !shard.is_dir() {
@@ -179,8 +189,10 @@ impl SealedBlob {
         let _guard = blobs.shared().removal.read();
         let name = file.path().to_owned();
         let file = file.persist(&path).map_err(|e| fail("replace", e.error))?;
-        // Renaming does nothing when both names are the same file's already.
-        partial::remove(&name)?;
+        if taken {
+            // Renaming does nothing when both names are the same file's already.
+            partial::remove(&name)?;
+        }
         sync_folder(&shard)?;
         let info = BlobInfo {
             size,
@@ -189,7 +201,6 @@ impl SealedBlob {
         };
         blobs.table().put(&digest.hex(), &info)?;
         blobs.remember(digest, &file);
-        partial.map_or(Ok(()), |partial| partial::remove(&partial))?;
         Ok(digest)
     }
 
@@ -198,13 +209,12 @@ impl SealedBlob {
     /// # Errors
     /// What the disk says.
     pub fn discard(self) -> Result<(), StoreError> {
-        self.partial
-            .map_or(Ok(()), |partial| partial::remove(&partial))
+        partial::remove(self.file.path())
     }
 }
 
 impl Blobs {
-    /// We hashed these very bytes while writing them: no need to read them back.
+    /// We hashed these very bytes: no need to read them back.
     fn remember(&self, digest: Digest, file: &File) {
         if let Ok(stamp) = Stamp::of(file) {
             self.shared().verified.lock().insert(digest, stamp);

@@ -422,17 +422,23 @@ impl Scope {
     }
 }
 
-/// The layer that a parameter belongs to: its name up to the first number, if it has one.
+/// The layer that a parameter belongs to: its name up to the first number behind a word, or else up to a
+/// number that it begins with (which may be that of a whole model among others).
 pub(super) fn layer_of(name: &str) -> Option<&str> {
+    let mut layer = None;
     let mut end = 0;
     for part in name.split('.') {
+        let first = end == 0;
         end += part.len();
         if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(&name[..end]);
+            layer = Some(&name[..end]);
+            if !first {
+                break;
+            }
         }
         end += 1;
     }
-    None
+    layer
 }
 
 /// The weight of a linear layer, where it is kept in fewer bits.

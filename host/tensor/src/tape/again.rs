@@ -101,6 +101,7 @@ impl Tape {
 
     /// Computes the segment once more, and gives its operations what their gradients need.
     pub(super) fn compute_again(&self, segment: u32) -> Result<(), TensorError> {
+        // All of them are counted until the segment is as if it had been recorded in full.
         let (operations, mut values) = self.take_segment(segment);
         let mut found = Vec::with_capacity(operations.len());
         for operation in operations {
@@ -108,10 +109,10 @@ impl Tape {
             let (value, saved, run) = operation
                 .run(&values)
                 .map_err(|error| super::named(name, error))?;
+            self.shared().state.lock().held.add(&value);
             values.insert(index, value);
             found.push((index, saved, run));
         }
-        drop(values);
         let mut state = self.shared().state.lock();
         let State { nodes, held, .. } = &mut *state;
         for (index, saved, run) in found {
@@ -122,10 +123,11 @@ impl Tape {
             node.saved = saved;
             node.step = Step::Operation(run);
         }
+        values.values().for_each(|tensor| held.remove(tensor));
         Ok(())
     }
 
-    /// The segment's operations and inputs, which are no longer the tape's.
+    /// The segment's operations, which are no longer the tape's, and its inputs, which still count.
     fn take_segment(&self, segment: u32) -> (Vec<Operation>, HashMap<u32, Tensor>) {
         let mut state = self.shared().state.lock();
         let State {
@@ -138,7 +140,6 @@ impl Tape {
             return (Vec::new(), HashMap::new());
         };
         let inputs = std::mem::take(&mut found.inputs);
-        inputs.values().for_each(|tensor| held.remove(tensor));
         let mut operations = Vec::new();
         for (index, node) in nodes.iter_mut().enumerate().skip(found.first as usize) {
             match std::mem::replace(&mut node.step, Step::Spent) {
@@ -244,6 +245,14 @@ fn append_pending(
     segment: u32,
     again: Again,
 ) -> Result<Tensor, TensorError> {
+    // Before any of their numbers is looked up among this tape's.
+    let foreign = |parent: &&Tensor| {
+        let node = parent.node();
+        node.is_some_and(|node| !Arc::ptr_eq(&node.tape, tape))
+    };
+    if parents.iter().any(foreign) {
+        return Err(super::foreign(name));
+    }
     let mut saved = Vec::new();
     for parent in parents.iter().filter(|parent| parent.node().is_none()) {
         saved.push(parent.detach()?);

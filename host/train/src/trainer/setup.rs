@@ -10,7 +10,11 @@ use tenon_data::{
 };
 use tenon_model::Model;
 use tenon_plugin::{Grants, LogLevel, Signature, TokenizerSource, recipe::Layout};
-use tenon_tensor::{Tensor, optim::Optimizer, params::Params};
+use tenon_tensor::{
+    Tensor,
+    optim::Optimizer,
+    params::{OnMissing, Params},
+};
 use tenon_track::Progress;
 
 use super::{
@@ -62,6 +66,12 @@ impl<'j> Trainer<'j> {
         }
         if let Some(lora) = &plan.spec.lora {
             params.adapt(&lora.into())?;
+        }
+        if checkpoint.is_none() && plan.parent.is_none() && device.is_cpu() {
+            // What does not fit is refused before it is filled with random numbers.
+            let empty = Params::new(&device, plan.seeds.weights);
+            empty.set_on_missing(OnMissing::Note);
+            open_model(job, plan, empty, tokenizer.as_ref())?.build()?;
         }
         let mut model = open_model(job, plan, params, tokenizer.as_ref())?;
         model.build()?;

@@ -33,14 +33,17 @@ pub fn conv2d_backward(
     }
 }
 
-/// The convolution from dy to dx, where it is one and has no more to do than folding: without
+/// The convolution from dy to dx, where it is one and has little more to do than folding: without
 /// steps, dx is dy convolved with the kernel turned around.
 fn turned(conv: &Conv2d) -> Option<Conv2d> {
-    if conv.stride != [1, 1] || conv.batch * conv.places() < conv.outer() {
+    if conv.stride != [1, 1]
+        || conv.batch * conv.places() < conv.outer()
+        || conv.input_len() > 2 * conv.places()
+    {
         return None;
     }
     let reach = [0, 1].map(|axis| (conv.kernel[axis] - 1) * conv.dilation[axis]);
-    Some(Conv2d {
+    let turned = Conv2d {
         channels: conv.outputs,
         outputs: conv.channels,
         input: conv.output,
@@ -50,7 +53,8 @@ fn turned(conv: &Conv2d) -> Option<Conv2d> {
             reach[1].checked_sub(conv.padding[1])?,
         ],
         ..*conv
-    })
+    };
+    turned.is_addressable().then_some(turned)
 }
 
 fn by_convolution(conv: &Conv2d, turned: &Conv2d, weight: &[f32], dy: &[f32], dx: &mut [f32]) {

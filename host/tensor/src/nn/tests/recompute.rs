@@ -131,7 +131,7 @@ fn gradients_are_the_same_bits() {
         }
         assert_eq!(kept.saved, kept.peak);
         assert!(
-            again.saved * 2 < kept.saved && again.peak * 5 < kept.peak * 4,
+            again.saved * 2 < kept.saved && again.peak < kept.peak,
             "{} and {} of {}",
             again.saved,
             again.peak,
@@ -148,6 +148,8 @@ fn layers_are_named_by_their_first_number() {
         Some("transformer.h.3")
     );
     assert_eq!(layer_of("0.weight"), Some("0"));
+    let inner = "0.encoder.layer.3.output.dense.weight";
+    assert_eq!(layer_of(inner), Some("0.encoder.layer.3"));
     assert_eq!(layer_of("lm_head.weight"), None);
     assert_eq!(layer_of("h2.weight"), None);
 }
