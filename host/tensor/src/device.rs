@@ -1,12 +1,19 @@
 //! Where tensors live: which devices there are, and what each can store.
 
+mod failures;
 mod found;
 mod kernels;
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+};
 
 use burn::{Dispatch, DispatchDevice};
 use burn_backend::{Backend, BoolDType, BoolStore, DType as BurnType, get_device_settings};
+
+pub(crate) use failures::check;
 
 use crate::{DType, TensorError, value::guard};
 
@@ -60,6 +67,22 @@ impl Storage {
 }
 
 const MAX_DEVICES: usize = 16;
+
+type Slot = OnceLock<Result<Storage, TensorError>>;
+
+/// The devices that were started.
+static WGPU: [Slot; MAX_DEVICES] = [const { OnceLock::new() }; MAX_DEVICES];
+static CUDA: [Slot; MAX_DEVICES] = [const { OnceLock::new() }; MAX_DEVICES];
+
+/// Waits until all devices have done what they were given, well or not.
+fn wait_for_all() {
+    for storage in WGPU.iter().chain(&CUDA).filter_map(OnceLock::get).flatten() {
+        let waited = catch_unwind(AssertUnwindSafe(|| Dispatch::sync(&storage.dispatch)));
+        if !matches!(waited, Ok(Ok(()))) {
+            tracing::debug!("a device that failed could not be waited for");
+        }
+    }
+}
 
 impl Device {
     /// The processor and main memory.
@@ -148,9 +171,6 @@ impl Device {
     }
 
     fn storage(&self) -> Result<&'static Storage, TensorError> {
-        type Slot = OnceLock<Result<Storage, TensorError>>;
-        static WGPU: [Slot; MAX_DEVICES] = [const { OnceLock::new() }; MAX_DEVICES];
-        static CUDA: [Slot; MAX_DEVICES] = [const { OnceLock::new() }; MAX_DEVICES];
         let slot = match self.0 {
             Which::Cpu => None,
             Which::Wgpu(index) => WGPU.get(usize::from(index)),
@@ -170,6 +190,7 @@ impl Device {
             // The first use starts the driver.
             guard("start of the device", || {
                 kernels::configure();
+                failures::watch();
                 Ok(Storage::of(dispatch))
             })
         })

@@ -98,7 +98,10 @@ pub(crate) fn guard<T>(
     what: &str,
     run: impl FnOnce() -> Result<T, TensorError>,
 ) -> Result<T, TensorError> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(from_panic(what, &*panic)))
+    let done = catch_unwind(AssertUnwindSafe(run));
+    // Also when it went well here: the device may have failed in what it was given before.
+    crate::device::check(what)?;
+    done.unwrap_or_else(|panic| Err(from_panic(what, &*panic)))
 }
 
 #[cold]
@@ -121,6 +124,8 @@ pub(crate) fn backend_error(what: &str, reason: &str) -> TensorError {
         "out_of_memory",
         "bufferbig",
         "buffer too big",
+        "can't allocate",
+        "cannot allocate",
     ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return TensorError::OutOfMemory(format!(

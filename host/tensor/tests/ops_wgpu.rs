@@ -45,3 +45,10 @@ fn misuse() {
         ops::misuse(&device);
     }
 }
+
+#[test]
+fn exhausted() {
+    if let Some(device) = device() {
+        ops::exhausted(&device);
+    }
+}

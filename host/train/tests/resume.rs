@@ -220,7 +220,9 @@ fn a_training_that_was_stopped_goes_on_where_it_was() {
     for wanted in [2, 9] {
         until("some steps are done", || {
             let run = place.platform().tracker.run(&run.id).unwrap();
-            run.progress.is_some_and(|progress| progress.done >= wanted) || run.status.is_ended()
+            // Its progress begins with the rows that are read.
+            let losses = run.metrics.get("train/loss");
+            losses.is_some_and(|losses| losses.count >= wanted) || run.status.is_ended()
         });
         if place.jobs.stop(&run.id).is_err() {
             break;

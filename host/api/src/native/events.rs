@@ -25,7 +25,9 @@ use crate::extract::{UrlPath, UrlQuery};
 use crate::router::Context;
 use crate::types::{EndEvent, ErrorBody, EventQuery, LogEvent, MetricEvent, ProgressEvent, event};
 
-/// Time between two looks at a run.
+/// Time before the second look at a run; doubled each time, so that what is quick is told quickly.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+/// The longest time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A comment is sent after so long a silence, so that both sides notice a connection that is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -63,6 +65,7 @@ async fn events(
         run,
         query,
         seen: Seen::default(),
+        pause: LOOK_FIRST,
     };
     let stream = stream::unfold(Some(watcher), |watcher| async {
         let mut watcher = watcher?;
@@ -111,6 +114,8 @@ struct Watcher {
     query: EventQuery,
     seen: Seen,
     closing: watch::Receiver<bool>,
+    /// Until the next look.
+    pause: Duration,
 }
 
 impl Watcher {
@@ -120,9 +125,10 @@ impl Watcher {
             let mut closing = *self.closing.borrow_and_update();
             if self.seen.looked && !closing {
                 tokio::select! {
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = tokio::time::sleep(self.pause) => {}
                     _ = self.closing.changed() => closing = true,
                 }
+                self.pause = (self.pause * 2).min(LOOK_EVERY);
             }
             let (app, run, query) = (self.app.clone(), self.run.clone(), self.query.clone());
             let mut seen = std::mem::take(&mut self.seen);

@@ -5,6 +5,7 @@
 
 pub mod case;
 mod coarse;
+mod exhausted;
 mod misuse;
 pub mod nd;
 mod plain;
@@ -87,6 +88,10 @@ pub fn plain(device: &Device) {
     plain::choosing(device);
     plain::dropout(device);
     plain::empty_tensors(device);
+}
+
+pub fn exhausted(device: &Device) {
+    exhausted::exhausted(device);
 }
 
 pub fn misuse(device: &Device) {

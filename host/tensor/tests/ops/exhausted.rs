@@ -1,0 +1,30 @@
+//! More memory than a device has.
+
+use tenon_tensor::{DType, Device, Tensor, TensorError};
+
+/// A tebibyte of numbers.
+const SHAPE: [usize; 2] = [1 << 24, 1 << 14];
+
+/// An error that says so, and a device that goes on.
+pub fn exhausted(device: &Device) {
+    let works = || {
+        let x = Tensor::from_f32(&[3], &[1.0, 2.0, 3.0], device).unwrap();
+        assert_eq!(x.add(&x).unwrap().to_f32_vec().unwrap(), [2.0, 4.0, 6.0]);
+    };
+    works();
+    for _ in 0..2 {
+        let huge = Tensor::ones(&SHAPE, DType::F32, device).and_then(|x| {
+            x.add_scalar(1.0)?
+                .narrow(0, 0, 1)?
+                .narrow(1, 0, 4)?
+                .to_f32_vec()
+        });
+        match huge {
+            Err(TensorError::OutOfMemory(text)) => {
+                assert!(text.contains("smaller batches"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+        works();
+    }
+}
