@@ -10,7 +10,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::adopt::sums_of;
 use super::sweep::{SweepReport, read_dir};
-use super::writer::CHECK_EVERY;
+use super::writer::Room;
 use super::{Blobs, SealedBlob};
 use crate::error::StoreError;
 
@@ -27,7 +27,7 @@ pub struct Partial {
     path: PathBuf,
     sha256: String,
     there: u64,
-    unchecked: u64,
+    room: Room,
 }
 
 impl Blobs {
@@ -62,7 +62,7 @@ impl Blobs {
                 path,
                 sha256,
                 there,
-                unchecked: CHECK_EVERY,
+                room: Room::new(self.clone()),
             }));
         }
     }
@@ -184,14 +184,10 @@ impl Partial {
 
 impl Write for Partial {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.unchecked >= CHECK_EVERY {
-            self.unchecked = 0;
-            let room = self.blobs.store.space().admit(CHECK_EVERY);
-            room.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))?;
-        }
+        self.room.check()?;
         let count = self.file.write(bytes)?;
         self.there += count as u64;
-        self.unchecked += count as u64;
+        self.room.written(count);
         Ok(count)
     }
 

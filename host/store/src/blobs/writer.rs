@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::folder::sync_folder;
 
 /// The free space is looked at again after this many bytes.
-pub(super) const CHECK_EVERY: u64 = 8 << 20;
+const CHECK_EVERY: u64 = 8 << 20;
 /// From this size on, the disk is kept busy while bytes still come.
 const LARGE: u64 = 64 << 20;
 
@@ -24,11 +24,42 @@ pub struct BlobWriter {
 
 struct Hashing {
     file: NamedTempFile,
-    blobs: Blobs,
+    room: Room,
     sums: Sums,
     flusher: Option<Flusher>,
     size: u64,
+}
+
+/// Sees to it that the disk does not get full while bytes come whose number nobody knows.
+#[derive(Debug)]
+pub(super) struct Room {
+    blobs: Blobs,
     unchecked: u64,
+}
+
+impl Room {
+    /// For bytes of which none was asked room for yet.
+    pub(super) fn new(blobs: Blobs) -> Self {
+        Self {
+            blobs,
+            unchecked: CHECK_EVERY,
+        }
+    }
+
+    /// Before more is written.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        if self.unchecked < CHECK_EVERY {
+            return Ok(());
+        }
+        self.unchecked = 0;
+        let room = self.blobs.store.space().admit(CHECK_EVERY);
+        room.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))
+    }
+
+    /// After that.
+    pub(super) fn written(&mut self, bytes: usize) {
+        self.unchecked += bytes as u64;
+    }
 }
 
 impl BlobWriter {
@@ -38,11 +69,13 @@ impl BlobWriter {
             NamedTempFile::new_in(&tmp).map_err(|e| StoreError::io("create a file in", &tmp, e))?;
         let hashing = Hashing {
             file,
-            blobs: blobs.clone(),
+            room: Room {
+                blobs: blobs.clone(),
+                unchecked: 0,
+            },
             sums: Sums::default(),
             flusher: None,
             size: 0,
-            unchecked: 0,
         };
         Ok(Self {
             blobs,
@@ -234,11 +267,7 @@ impl Write for BlobWriter {
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.unchecked >= CHECK_EVERY {
-            self.unchecked = 0;
-            let room = self.blobs.store.space().admit(CHECK_EVERY);
-            room.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))?;
-        }
+        self.room.check()?;
         let count = self.file.write(bytes)?;
         self.sums.update(&bytes[..count])?;
         self.size += count as u64;
@@ -248,7 +277,7 @@ impl Write for Hashing {
         if let Some(flusher) = &mut self.flusher {
             flusher.written(count as u64);
         }
-        self.unchecked += count as u64;
+        self.room.written(count);
         Ok(count)
     }
 
