@@ -3,6 +3,8 @@
 //! last handle goes or it is closed, everything is freed, whatever the tensors' owners hold.
 
 mod again;
+mod finite;
+mod gradients;
 mod memory;
 
 use std::{
@@ -20,34 +22,14 @@ use smallvec::SmallVec;
 pub(crate) use self::again::{again, record_again};
 use self::{
     again::{Pending, Segment},
+    finite::note,
     memory::Held,
 };
+pub use self::{finite::NonFinite, gradients::Gradients};
 use crate::{DType, Tensor, TensorError, dims::Dims};
 
 /// Stands for a parent that is not tracked.
 const UNTRACKED: u32 = u32::MAX;
-
-/// The first operation that gave NaN, or infinity where none of its inputs was infinite.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NonFinite {
-    /// The operation.
-    pub operation: &'static str,
-    /// Its number among those recorded, from 0; leaves count.
-    pub index: usize,
-    /// Whether it happened while its gradient was computed.
-    pub backward: bool,
-}
-
-impl fmt::Display for NonFinite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.backward {
-            "the gradient of "
-        } else {
-            ""
-        };
-        write!(f, "{what}`{}` (operation {})", self.operation, self.index)
-    }
-}
 
 /// What a node's backward gets.
 pub(crate) struct Backward<'a> {
@@ -524,64 +506,6 @@ fn append(
         tape: tape.clone(),
         index,
     })))
-}
-
-fn note(tape: &Shared, bad: bool, operation: &'static str, index: usize, backward: bool) {
-    if !bad {
-        return;
-    }
-    let mut state = tape.state.lock();
-    if state.non_finite.is_none() {
-        let found = NonFinite {
-            operation,
-            index,
-            backward,
-        };
-        tracing::warn!("{found} gave a number that is not finite");
-        state.non_finite = Some(found);
-    }
-}
-
-/// The gradients that a backward pass found.
-pub struct Gradients {
-    tape: Arc<Shared>,
-    leaves: HashMap<u32, Tensor>,
-}
-
-impl Gradients {
-    fn key(&self, leaf: &Tensor) -> Option<u32> {
-        let node = leaf.node()?;
-        Arc::ptr_eq(&node.tape, &self.tape).then_some(node.index)
-    }
-
-    /// The gradient of a leaf, which is removed; nothing when the loss does not depend on it.
-    pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
-        let key = self.key(leaf)?;
-        self.leaves.remove(&key)
-    }
-
-    /// The gradient of a leaf; nothing when the loss does not depend on it.
-    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
-        self.leaves.get(&self.key(leaf)?)
-    }
-
-    /// How many leaves have a gradient.
-    pub fn len(&self) -> usize {
-        self.leaves.len()
-    }
-
-    /// Whether no leaf has a gradient.
-    pub fn is_empty(&self) -> bool {
-        self.leaves.is_empty()
-    }
-}
-
-impl fmt::Debug for Gradients {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gradients")
-            .field("leaves", &self.leaves.len())
-            .finish()
-    }
 }
 
 #[cfg(test)]

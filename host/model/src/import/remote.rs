@@ -101,7 +101,8 @@ impl Remote {
         }
     }
 
-    /// Downloads the weights; what an earlier try has left of a file is not asked for again. `progress` is told the bytes of each piece and answers whether to go on.
+    /// Downloads the weights; what an earlier try has left of a file is not asked for again. `progress` is
+    /// told the bytes of each piece and answers whether to go on.
     ///
     /// # Errors
     /// What the hub and the disk say; bytes that do not have the announced checksum.
