@@ -212,13 +212,34 @@ fn a_large_blob_has_the_digests_of_all_its_bytes() {
     assert_eq!(sealed.digest(), Digest::of(&bytes));
     assert_eq!(sealed.size(), bytes.len() as u64);
     assert_eq!(fs::read(sealed.path()).unwrap(), bytes);
-    let (digest, sha256) = (sealed.digest(), sealed.sha256().to_owned());
+    let digest = sealed.digest();
     // Not there before it is finished, and nowhere when it never is.
     assert!(!blobs.contains(&digest).unwrap());
     drop(sealed);
     assert_eq!(files(&blobs), 0);
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
     assert_eq!(blobs.put(&bytes).unwrap(), digest);
-    assert_eq!(blobs.sha256(&digest).unwrap(), sha256);
     assert_eq!(blobs.read(&digest).unwrap(), bytes);
+}
+
+#[test]
+fn the_sha256_is_computed_once_and_of_undamaged_bytes_only() {
+    let (folder, store) = store();
+    let digest = store.blobs().put(b"abc").unwrap();
+    let path = store.blobs().path(&digest);
+    fs::write(&path, b"abd").unwrap();
+    let error = store.blobs().sha256(&digest).unwrap_err();
+    assert!(matches!(error, StoreError::CorruptBlob { .. }), "{error}");
+    fs::write(&path, b"abc").unwrap();
+    let of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(store.blobs().sha256(&digest).unwrap(), of_abc);
+    // From then on it is known: not even the file is needed, nor this process.
+    drop(store);
+    fs::remove_file(&path).unwrap();
+    let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+    assert_eq!(store.blobs().sha256(&digest).unwrap(), of_abc);
+    // Putting the same bytes again does not forget it.
+    assert_eq!(store.blobs().put(b"abc").unwrap(), digest);
+    let info = store.blobs().info(&digest).unwrap();
+    assert_eq!(info.sha256.as_deref(), Some(of_abc));
 }

@@ -29,7 +29,8 @@ pub struct Origin {
     /// The commit on the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// The files of weights that were read, each with its `sha256:…`.
+    /// The files of weights that were read, each with its digest: the `sha256:…` that a hub listed, else its
+    /// `blake3:…`.
     #[serde(default)]
     pub weights: BTreeMap<String, String>,
 }

@@ -223,7 +223,10 @@ impl Prepared {
         } = self;
         let blobs = platform.store.blobs();
         let sums = files.iter().map(|file| {
-            let sum = format!("sha256:{}", file.bytes.sha256());
+            let sum = match file.bytes.sha256() {
+                Some(sum) => format!("sha256:{sum}"),
+                None => file.bytes.digest().to_string(),
+            };
             (file.name.clone(), sum)
         });
         let origin = Origin {

@@ -3,17 +3,19 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
 use sha2::Digest as _;
 use tempfile::NamedTempFile;
 
-use super::behind::Sums;
-use super::{Blobs, SealedBlob, Stamp};
+use super::{Blobs, Digest, SealedBlob, Stamp};
 use crate::error::StoreError;
 
 /// Bytes that are read at a time.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
+/// Pieces that are read before they are needed.
+const AHEAD: usize = 4;
 
 impl Blobs {
     /// Takes a file as a blob: sharing its bytes until one of the two changes, where the file system can do
@@ -32,7 +34,7 @@ impl Blobs {
         link: bool,
         read: &mut dyn FnMut(u64),
     ) -> Result<SealedBlob, StoreError> {
-        let mut source = File::open(path).map_err(|e| StoreError::io("open", path, e))?;
+        let mut source = open(path)?;
         let shared = match self.shared_copy(&source)? {
             Some(shared) => Some(shared),
             None if link => Some(self.second_name(path)?),
@@ -43,8 +45,9 @@ impl Blobs {
                 Stamp::of(file.as_file()).map_err(|e| StoreError::io("look at", path, e))
             };
             let stamp = look(&file)?;
-            let (sums, size) = sums_of(file.path(), read)?;
-            let mut sealed = SealedBlob::of(self.clone(), file, sums, size)?;
+            // Not as `reopen` does, which wants to write.
+            let (digest, size) = digest_of(file.path(), read)?;
+            let mut sealed = SealedBlob::of(self.clone(), file, digest, size);
             sealed.stamp = Some(stamp);
             return Ok(sealed);
         }
@@ -94,50 +97,88 @@ impl Blobs {
     }
 }
 
-/// Both digests of a file, each by a thread that reads it for itself: that is faster than handing over the
-/// bytes.
-pub(super) fn sums_of(path: &Path, read: &mut dyn FnMut(u64)) -> Result<(Sums, u64), StoreError> {
-    // Not as `reopen` does, which wants to write.
-    let open = || File::open(path).map_err(|e| StoreError::io("open", path, e));
-    let (mut first, mut second) = (open()?, open()?);
+/// Digest and length of a file. `read` is told the bytes of each piece.
+fn digest_of(path: &Path, read: &mut dyn FnMut(u64)) -> Result<(Digest, u64), StoreError> {
+    let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
+    pieces(&mut open(path)?, path, |piece| {
+        hasher.update(piece);
+        size += piece.len() as u64;
+        read(piece.len() as u64);
+        Ok(())
+    })?;
+    Ok((Digest::from(hasher.finalize()), size))
+}
+
+/// Digest, SHA-256 (64 hexadecimal digits) and length of a file. Each digest is computed by a thread that
+/// reads for itself: that is faster than handing over the bytes.
+pub(super) fn digests_of(path: &Path) -> Result<(Digest, String, u64), StoreError> {
+    let mut file = open(path)?;
     thread::scope(|scope| {
         let sha256 = scope.spawn(move || {
-            let mut sum = sha2::Sha256::new();
-            pieces(&mut second, path, |piece| {
-                sum.update(piece);
+            let mut hasher = sha2::Sha256::new();
+            pieces(&mut file, path, |piece| {
+                hasher.update(piece);
                 Ok(())
             })?;
-            Ok::<_, StoreError>(sum)
+            let bytes = hasher.finalize();
+            Ok::<String, StoreError>(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
         });
-        let (mut blake3, mut size) = (blake3::Hasher::new(), 0);
-        let done = pieces(&mut first, path, |piece| {
-            blake3.update(piece);
-            size += piece.len() as u64;
-            read(piece.len() as u64);
-            Ok(())
-        });
+        let found = digest_of(path, &mut |_| ());
         let gone = |_| StoreError::io("read", path, io::Error::other("a thread is gone"));
         let sha256 = sha256.join().map_err(gone)??;
-        done?;
-        Ok((Sums::of(blake3, sha256), size))
+        let (digest, size) = found?;
+        Ok((digest, sha256, size))
     })
 }
 
-/// Runs `each` over the pieces of a file.
+fn open(path: &Path) -> Result<File, StoreError> {
+    File::open(path).map_err(|e| StoreError::io("open", path, e))
+}
+
+/// Runs `each` over the pieces of a file, while a thread reads the next ones.
 fn pieces(
     file: &mut File,
     path: &Path,
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), StoreError> {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                each(&buffer[..count]).map_err(|e| StoreError::io("take", path, e))?;
+    thread::scope(|scope| {
+        let (give, read) = sync_channel::<Piece>(AHEAD);
+        let (give_back, free) = channel::<Piece>();
+        for _ in 0..AHEAD {
+            // The receiver is there: this cannot fail.
+            let _ = give_back.send((vec![0; PIECE], 0));
+        }
+        let reader = scope.spawn(move || -> io::Result<()> {
+            for (mut buffer, _) in free {
+                let count = read_once(file, &mut buffer)?;
+                // Nobody takes it: what was done with a piece before has failed.
+                if count == 0 || give.send((buffer, count)).is_err() {
+                    break;
+                }
             }
+            Ok(())
+        });
+        for (buffer, count) in read {
+            each(&buffer[..count]).map_err(|e| StoreError::io("take", path, e))?;
+            // The reader is at the end of the file, or gone for a reason of which it tells.
+            let _ = give_back.send((buffer, 0));
+        }
+        drop(give_back);
+        let done = reader
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that reads is gone")));
+        done.map_err(|e| StoreError::io("read", path, e))
+    })
+}
+
+/// A buffer and how much of it is filled.
+type Piece = (Vec<u8>, usize);
+
+fn read_once(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(StoreError::io("read", path, error)),
+            done => return done,
         }
     }
 }

@@ -1,13 +1,10 @@
-//! What a large blob costs besides being written, on threads of its own: its digests, and getting its
+//! What a large blob costs besides being written, on threads of its own: its digest, and getting its
 //! bytes to the disk before all of them are there.
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-
-use sha2::Digest as _;
 
 use super::Digest;
 
@@ -18,87 +15,65 @@ const AHEAD: usize = 16;
 /// Bytes between two flushes.
 const FLUSH_EVERY: u64 = 64 << 20;
 
-/// A thread that computes one digest of the pieces that it is sent.
-struct Beside<H> {
-    send: SyncSender<Arc<[u8]>>,
-    thread: JoinHandle<H>,
+/// A thread that goes on with the digest of the pieces that it is sent.
+struct Beside {
+    send: SyncSender<Box<[u8]>>,
+    thread: JoinHandle<blake3::Hasher>,
 }
 
-/// Both digests of a blob.
+/// The digest of a blob that is written.
 #[derive(Default)]
-pub(super) struct Sums {
-    blake3: blake3::Hasher,
-    sha256: sha2::Sha256,
+pub(super) struct Sum {
+    hasher: blake3::Hasher,
     size: u64,
-    beside: Option<(Beside<blake3::Hasher>, Beside<sha2::Sha256>)>,
+    beside: Option<Beside>,
 }
 
-impl Sums {
-    /// Of bytes that were all taken in.
-    pub(super) fn of(blake3: blake3::Hasher, sha256: sha2::Sha256) -> Self {
-        Self {
-            blake3,
-            sha256,
-            ..Self::default()
-        }
-    }
-
+impl Sum {
     pub(super) fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Some((blake3, sha256)) = &self.beside {
-            let bytes: Arc<[u8]> = bytes.into();
-            let sent =
-                blake3.send.send(Arc::clone(&bytes)).is_ok() && sha256.send.send(bytes).is_ok();
-            return sent.then_some(()).ok_or_else(gone);
+        if let Some(beside) = &self.beside {
+            return beside.send.send(bytes.into()).map_err(|_| gone());
         }
-        self.blake3.update(bytes);
-        self.sha256.update(bytes);
+        self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         if self.size >= SMALL {
-            let (blake3, sha256) = (self.blake3.clone(), std::mem::take(&mut self.sha256));
-            self.beside = Some((
-                Beside::start(blake3, |sum, bytes| {
-                    sum.update(bytes);
-                })?,
-                Beside::start(sha256, |sum, bytes| sum.update(bytes))?,
-            ));
+            self.beside = Some(Beside::start(std::mem::take(&mut self.hasher))?);
         }
         Ok(())
     }
 
-    pub(super) fn finish(self) -> io::Result<(Digest, String)> {
-        let (blake3, sha256) = match self.beside {
-            None => (self.blake3, self.sha256),
-            Some((blake3, sha256)) => (blake3.finish()?, sha256.finish()?),
+    pub(super) fn finish(self) -> io::Result<Digest> {
+        let hasher = match self.beside {
+            None => self.hasher,
+            Some(beside) => beside.finish()?,
         };
-        let hex = sha256.finalize();
-        let hex = hex.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((Digest::from(blake3.finalize()), hex))
+        Ok(Digest::from(hasher.finalize()))
     }
 }
 
-impl<H: Send + 'static> Beside<H> {
-    fn start(begun: H, update: fn(&mut H, &[u8])) -> io::Result<Self> {
-        let (send, receive) = sync_channel::<Arc<[u8]>>(AHEAD);
+impl Beside {
+    fn start(begun: blake3::Hasher) -> io::Result<Self> {
+        let (send, receive) = sync_channel::<Box<[u8]>>(AHEAD);
         let thread = thread::Builder::new()
             .name("tenon-digest".to_owned())
             .spawn(move || {
-                let mut sum = begun;
+                let mut hasher = begun;
                 for bytes in receive {
-                    update(&mut sum, &bytes);
+                    hasher.update(&bytes);
                 }
-                sum
+                hasher
             })?;
         Ok(Self { send, thread })
     }
 
-    fn finish(self) -> io::Result<H> {
+    fn finish(self) -> io::Result<blake3::Hasher> {
         drop(self.send);
         self.thread.join().map_err(|_| gone())
     }
 }
 
 fn gone() -> io::Error {
-    io::Error::other("the thread that computes digests is gone")
+    io::Error::other("the thread that computes the digest is gone")
 }
 
 /// Asks the system now and then to write what it has of a file, so that the last sync is short.

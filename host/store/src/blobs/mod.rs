@@ -24,6 +24,7 @@ pub use reader::BlobReader;
 pub use sweep::SweepReport;
 pub use writer::{BlobWriter, SealedBlob};
 
+use self::adopt::digests_of;
 use crate::error::StoreError;
 use crate::json::JsonTable;
 use crate::store::Store;
@@ -35,8 +36,9 @@ const TABLE: &str = "_blobs";
 pub struct BlobInfo {
     /// Length in bytes.
     pub size: u64,
-    /// SHA-256 of the bytes, 64 hexadecimal digits (for OCI, the hub and plugin digests).
-    pub sha256: String,
+    /// SHA-256 of the bytes, 64 hexadecimal digits, once it is known: see [`Blobs::sha256`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// When it was last put, milliseconds since 1970.
     pub put_ms: u64,
 }
@@ -214,7 +216,7 @@ impl Blobs {
         self.folder().join(&hex[..2]).join(hex)
     }
 
-    /// Size, SHA-256 and time of a blob.
+    /// Size and time of a blob.
     ///
     /// # Errors
     /// [`StoreError::BlobNotFound`].
@@ -230,12 +232,30 @@ impl Blobs {
         Ok(self.info(digest)?.size)
     }
 
-    /// SHA-256 of the bytes, 64 hexadecimal digits.
+    /// SHA-256 of the bytes, 64 hexadecimal digits (for OCI, the hub and plugin digests). The first time it
+    /// is asked for, the blob is read; it is known from then on.
     ///
     /// # Errors
-    /// [`StoreError::BlobNotFound`].
+    /// [`StoreError::BlobNotFound`], [`StoreError::CorruptBlob`].
     pub fn sha256(&self, digest: &Digest) -> Result<String, StoreError> {
-        Ok(self.info(digest)?.sha256)
+        if let Some(known) = self.info(digest)?.sha256 {
+            return Ok(known);
+        }
+        let path = self.path(digest);
+        let file = self.open_file(digest, &path)?;
+        let stamp = Stamp::of(&file).map_err(|e| StoreError::io("read", &path, e))?;
+        let (found, sha256, _) = digests_of(&path)?;
+        if found != *digest {
+            return Err(corrupt(digest, &path, "its bytes have another digest"));
+        }
+        self.shared().verified.lock().insert(*digest, stamp);
+        self.table().update(&digest.hex(), |info| {
+            Ok::<_, StoreError>(info.map(|info| BlobInfo {
+                sha256: Some(sha256.clone()),
+                ..info
+            }))
+        })?;
+        Ok(sha256)
     }
 
     /// Whether the blob is there.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock, fstat, stat};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::adopt::sums_of;
+use super::adopt::digests_of;
 use super::sweep::{SweepReport, read_dir};
 use super::writer::Room;
 use super::{Blobs, SealedBlob};
@@ -166,18 +166,19 @@ impl Partial {
             ..
         } = self;
         let fail = |error| StoreError::io("read", &path, error);
-        let (sums, size) = sums_of(&path, &mut |_| ())?;
+        let (digest, found, size) = digests_of(&path)?;
         let mut name = TempPath::try_from_path(&path).map_err(fail)?;
         name.disable_cleanup(true);
         let file = NamedTempFile::from_parts(file, name);
-        let sealed = SealedBlob::of(blobs, file, sums, size)?;
-        if sealed.sha256() != sha256 {
+        let mut sealed = SealedBlob::of(blobs, file, digest, size);
+        if found != sha256 {
             remove(&path)?;
             return Err(fail(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the disk gave other bytes than were written",
             )));
         }
+        sealed.sha256 = Some(found);
         Ok(sealed)
     }
 }

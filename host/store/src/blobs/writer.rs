@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::behind::{Flusher, Sums};
+use super::behind::{Flusher, Sum};
 use super::{BlobInfo, Blobs, Digest, Stamp, now_ms, partial};
 use crate::error::StoreError;
 use crate::folder::sync_folder;
@@ -25,7 +25,7 @@ pub struct BlobWriter {
 struct Hashing {
     file: NamedTempFile,
     room: Room,
-    sums: Sums,
+    sum: Sum,
     flusher: Option<Flusher>,
     size: u64,
 }
@@ -73,7 +73,7 @@ impl BlobWriter {
                 blobs: blobs.clone(),
                 unchecked: 0,
             },
-            sums: Sums::default(),
+            sum: Sum::default(),
             flusher: None,
             size: 0,
         };
@@ -109,9 +109,12 @@ impl BlobWriter {
         let hashing = out
             .into_inner()
             .map_err(|e| StoreError::io("write", blobs.tmp(), e.into_error()))?;
-        let mut sealed = SealedBlob::of(blobs, hashing.file, hashing.sums, hashing.size)?;
-        sealed.flusher = hashing.flusher;
-        Ok(sealed)
+        let digest = hashing.sum.finish();
+        let digest = digest.map_err(|error| StoreError::io("write", blobs.tmp(), error))?;
+        Ok(SealedBlob {
+            flusher: hashing.flusher,
+            ..SealedBlob::of(blobs, hashing.file, digest, hashing.size)
+        })
     }
 }
 
@@ -122,7 +125,8 @@ pub struct SealedBlob {
     file: NamedTempFile,
     flusher: Option<Flusher>,
     digest: Digest,
-    sha256: String,
+    /// Where it had to be computed.
+    pub(super) sha256: Option<String>,
     size: u64,
     /// Of a file that others can write to, from before it was read.
     pub(super) stamp: Option<Stamp>,
@@ -138,24 +142,16 @@ impl std::fmt::Debug for SealedBlob {
 }
 
 impl SealedBlob {
-    /// Of a file whose bytes were all given to `sums`.
-    pub(super) fn of(
-        blobs: Blobs,
-        file: NamedTempFile,
-        sums: Sums,
-        size: u64,
-    ) -> Result<Self, StoreError> {
-        let failed = |error| StoreError::io("write", blobs.tmp(), error);
-        let (digest, sha256) = sums.finish().map_err(failed)?;
-        Ok(Self {
+    pub(super) fn of(blobs: Blobs, file: NamedTempFile, digest: Digest, size: u64) -> Self {
+        Self {
             digest,
-            sha256,
+            sha256: None,
             size,
             file,
             flusher: None,
             stamp: None,
             blobs,
-        })
+        }
     }
 
     /// The address that it will have.
@@ -164,10 +160,10 @@ impl SealedBlob {
         self.digest
     }
 
-    /// SHA-256 of its bytes, 64 hexadecimal digits.
+    /// SHA-256 of its bytes, 64 hexadecimal digits, where the bytes had to have a known one.
     #[must_use]
-    pub fn sha256(&self) -> &str {
-        &self.sha256
+    pub fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
     }
 
     /// Length in bytes.
@@ -227,12 +223,13 @@ impl SealedBlob {
             partial::remove(&name)?;
         }
         sync_folder(&shard)?;
-        let info = BlobInfo {
-            size,
-            sha256,
-            put_ms: now_ms(),
-        };
-        blobs.table().put(&digest.hex(), &info)?;
+        blobs.table().update(&digest.hex(), |known| {
+            Ok::<_, StoreError>(Some(BlobInfo {
+                size,
+                sha256: sha256.clone().or_else(|| known.and_then(|known| known.sha256)),
+                put_ms: now_ms(),
+            }))
+        })?;
         blobs.remember(digest, &file);
         Ok(digest)
     }
@@ -269,7 +266,7 @@ impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.room.check()?;
         let count = self.file.write(bytes)?;
-        self.sums.update(&bytes[..count])?;
+        self.sum.update(&bytes[..count])?;
         self.size += count as u64;
         if self.flusher.is_none() && self.size >= LARGE {
             self.flusher = Some(Flusher::start(self.file.as_file())?);

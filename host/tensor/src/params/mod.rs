@@ -25,7 +25,7 @@ pub(crate) use quantized::Quantized;
 use report::list;
 pub use report::{LoadReport, Mismatch};
 
-use crate::{DType, Device, Tensor, TensorError, dims::Dims, raw};
+use crate::{DType, Device, Tensor, TensorError, dims::Dims, raw, tensor};
 
 /// What a named value is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub enum OnMissing {
     Init,
     /// The recipe's call fails: for serving, where random weights would be served as if trained.
     Error,
-    /// It is zeros, which take no memory on the processor until something writes them, and what was
-    /// asked for is noted: to find out what a recipe needs ([`Params::needs`]).
+    /// It is zeros, the same for all of them, so that they fit into a processor's caches rather than
+    /// memory, and what was asked for is noted: to find out what a recipe needs ([`Params::needs`]).
     Note,
 }
 
@@ -111,6 +111,8 @@ struct State {
     /// Weights that are looked up by ids.
     embeddings: BTreeSet<String>,
     on_missing: OnMissing,
+    /// As many as the largest of the needs has.
+    zeros: Option<Tensor>,
     needs: BTreeMap<String, Need>,
 }
 
@@ -360,7 +362,7 @@ impl Params {
                  Check that recipe and configuration are those of the training run"
             )));
         }
-        let values = if state.on_missing == OnMissing::Note {
+        let value = if state.on_missing == OnMissing::Note {
             let need = Need {
                 kind,
                 shape: shape.to_vec(),
@@ -368,11 +370,10 @@ impl Params {
                 fans,
             };
             state.needs.insert(name.to_owned(), need);
-            vec![0.0; shape.iter().product()]
+            self.zeros(&mut state, shape)?
         } else {
-            init.values(self.0.seed, name, shape, fans)?
+            self.value_of(shape, init.values(self.0.seed, name, shape, fans)?)?
         };
-        let value = self.value_of(shape, values)?;
         state.entries.insert(
             name.to_owned(),
             Entry {
@@ -382,6 +383,19 @@ impl Params {
             },
         );
         Ok(value)
+    }
+
+    /// A part of the zeros that all needs share.
+    fn zeros(&self, state: &mut State, shape: &[usize]) -> Result<Tensor, TensorError> {
+        let count = tensor::check_shape("parameter", shape, 4)?.numel();
+        let shape: Vec<i64> = shape.iter().map(|dim| *dim as i64).collect();
+        let zeros = match state.zeros.take() {
+            Some(zeros) if zeros.numel() >= count => zeros,
+            _ => self.value_of(&[count], vec![0.0; count])?,
+        };
+        let part = zeros.narrow(0, 0, count)?.reshape(&shape);
+        state.zeros = Some(zeros);
+        part
     }
 
     /// A value of these numbers; on the processor they are not copied.
