@@ -28,7 +28,8 @@ fn preset(name: &str) -> Gpt {
     let (vocabulary, positions, layers, heads, dim) = match name {
         "small" => (4096, 128, 4, 4, 256),
         "gpt2-small" => (50_257, 1024, 12, 12, 768),
-        _ => panic!("--preset {name}: there are small and gpt2-small"),
+        "launches" => (64, 8, 4, 4, 32),
+        _ => panic!("--preset {name}: there are small, gpt2-small and launches"),
     };
     Gpt {
         vocabulary,
