@@ -10,8 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use burn::{Dispatch, DispatchDevice};
-use burn_backend::{Backend, BoolDType, BoolStore, DType as BurnType, get_device_settings};
+use burn_backend::{BoolDType, BoolStore, DType as BurnType};
 
 pub(crate) use failures::check;
 
@@ -43,7 +42,7 @@ pub struct DeviceInfo {
 /// What a device can store. The contract's types that it lacks are kept in wider ones of the same
 /// family; those without a substitute are refused.
 struct Storage {
-    dispatch: DispatchDevice,
+    gpu: tenon_gpu::Device,
     f16: bool,
     bf16: bool,
     i64: BurnType,
@@ -52,16 +51,16 @@ struct Storage {
 }
 
 impl Storage {
-    fn of(dispatch: DispatchDevice) -> Self {
-        let has = |dtype| Dispatch::supports_dtype(&dispatch, dtype);
+    fn of(gpu: tenon_gpu::Device) -> Self {
+        let has = |dtype| gpu.supports_dtype(dtype);
         let first = |wanted: BurnType| if has(wanted) { wanted } else { BurnType::I32 };
         Self {
             f16: has(BurnType::F16),
             bf16: has(BurnType::BF16),
             i64: first(BurnType::I64),
             u8: first(BurnType::U8),
-            bool: get_device_settings::<Dispatch>(&dispatch).bool_dtype.into(),
-            dispatch,
+            bool: gpu.bool_dtype().into(),
+            gpu,
         }
     }
 }
@@ -77,7 +76,7 @@ static CUDA: [Slot; MAX_DEVICES] = [const { OnceLock::new() }; MAX_DEVICES];
 /// Waits until all devices have done what they were given, well or not.
 fn wait_for_all() {
     for storage in WGPU.iter().chain(&CUDA).filter_map(OnceLock::get).flatten() {
-        let waited = catch_unwind(AssertUnwindSafe(|| Dispatch::sync(&storage.dispatch)));
+        let waited = catch_unwind(AssertUnwindSafe(|| storage.gpu.sync()));
         if !matches!(waited, Ok(Ok(()))) {
             tracing::debug!("a device that failed could not be waited for");
         }
@@ -163,9 +162,10 @@ impl Device {
         if self.is_cpu() {
             return Ok(());
         }
-        let device = self.dispatch()?;
+        let device = self.gpu()?;
         guard("synchronize", || {
-            Dispatch::sync(device)
+            device
+                .sync()
                 .map_err(|error| crate::value::backend_error("synchronize", &error.to_string()))
         })
     }
@@ -176,22 +176,20 @@ impl Device {
             Which::Wgpu(index) => WGPU.get(usize::from(index)),
             Which::Cuda(index) => CUDA.get(usize::from(index)),
         };
-        let slot = slot.ok_or_else(|| {
-            TensorError::Unsupported(format!("{self}: the processor is not a dispatched device"))
-        })?;
+        let slot = slot.ok_or_else(|| self.no_gpu())?;
         slot.get_or_init(|| {
-            let dispatch = match self.0 {
-                Which::Wgpu(index) => DispatchDevice::Wgpu(found::wgpu(index)),
+            let gpu = match self.0 {
+                Which::Wgpu(index) => tenon_gpu::Device::Wgpu(found::wgpu(index)),
                 Which::Cuda(index) => {
-                    DispatchDevice::Cuda(burn_cuda::CudaDevice::new(usize::from(index)))
+                    tenon_gpu::Device::Cuda(tenon_gpu::CudaDevice::new(usize::from(index)))
                 }
-                Which::Cpu => DispatchDevice::Flex(burn_flex::FlexDevice),
+                Which::Cpu => return Err(self.no_gpu()),
             };
             // The first use starts the driver.
             guard("start of the device", || {
                 kernels::configure();
                 failures::watch();
-                Ok(Storage::of(dispatch))
+                Ok(Storage::of(gpu))
             })
         })
         .as_ref()
@@ -199,8 +197,12 @@ impl Device {
     }
 
     /// Burn's handle of a device that is not the processor.
-    pub(crate) fn dispatch(&self) -> Result<&'static DispatchDevice, TensorError> {
-        self.storage().map(|storage| &storage.dispatch)
+    pub(crate) fn gpu(&self) -> Result<&'static tenon_gpu::Device, TensorError> {
+        self.storage().map(|storage| &storage.gpu)
+    }
+
+    fn no_gpu(&self) -> TensorError {
+        TensorError::Unsupported(format!("{self}: the processor is no GPU"))
     }
 
     /// The type in which the device keeps elements of `dtype`.

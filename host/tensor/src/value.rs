@@ -1,5 +1,4 @@
-//! The one place that calls Burn: a value is a Flex tensor in main memory, or a tensor of a device
-//! behind Burn's run-time dispatch. Arguments were checked before; what panics nevertheless becomes
+//! The one place that calls Burn: a value is a Flex tensor in main memory, or a tensor of a GPU. Arguments were checked before; what panics nevertheless becomes
 //! an error here.
 
 use std::{
@@ -7,12 +6,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use burn::{Dispatch, DispatchDevice, DispatchTensor};
 use burn_backend::{
-    DType as BurnType, Shape, Slice, TensorData, TensorMetadata,
+    DType as BurnType, Shape, Slice, TensorData,
     ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
 };
 use burn_flex::{Flex, FlexTensor};
+use tenon_gpu::Gpu;
 
 use crate::{DType, Device, TensorError};
 
@@ -25,14 +24,13 @@ pub(crate) enum Value {
     Gpu(OnDevice),
 }
 
-/// A tensor behind Burn's dispatch, with its type hidden from other crates: what drops a
-/// `DispatchTensor` contains the fusion and kernel compilers of all backends, and every crate that
-/// drops a [`crate::Tensor`] would compile them once more (minutes each, and most of the binary).
+/// A tensor of a GPU, with its type hidden from other crates: what drops one contains much of its backend,
+/// and every crate that drops a [`crate::Tensor`] would compile that once more.
 pub(crate) struct OnDevice(Box<dyn Any + Send + Sync>);
 
 impl OnDevice {
     #[inline(never)]
-    pub fn new(tensor: DispatchTensor) -> Self {
+    pub fn new(tensor: tenon_gpu::Tensor) -> Self {
         Self(Box::new(tensor))
     }
 
@@ -41,8 +39,8 @@ impl OnDevice {
     /// # Panics
     /// Never: nothing but [`OnDevice::new`] makes one.
     #[inline(never)]
-    pub fn tensor(&self) -> DispatchTensor {
-        match self.0.downcast_ref::<DispatchTensor>() {
+    pub fn tensor(&self) -> tenon_gpu::Tensor {
+        match self.0.downcast_ref::<tenon_gpu::Tensor>() {
             Some(tensor) => tensor.clone(),
             None => unreachable!("only `new` fills it"),
         }
@@ -64,12 +62,12 @@ pub(crate) fn device_shape(shape: Shape) -> Shape {
 
 /// A tensor without elements on a device. There is nothing to copy, and CUDA refuses to copy it: a
 /// stride would be 0.
-fn empty(shape: Shape, dtype: BurnType, device: &DispatchDevice) -> Result<Value, TensorError> {
+fn empty(shape: Shape, dtype: BurnType, device: &tenon_gpu::Device) -> Result<Value, TensorError> {
     guard("from_bytes", || {
         Ok(Value::Gpu(OnDevice::new(match dtype {
-            BurnType::Bool(_) => Dispatch::bool_empty(shape, device, dtype.into()),
-            _ if dtype.is_float() => Dispatch::float_empty(shape, device, dtype.into()),
-            _ => Dispatch::int_empty(shape, device, dtype.into()),
+            BurnType::Bool(_) => Gpu::bool_empty(shape, device, dtype.into()),
+            _ if dtype.is_float() => Gpu::float_empty(shape, device, dtype.into()),
+            _ => Gpu::int_empty(shape, device, dtype.into()),
         })))
     })
 }
@@ -155,7 +153,7 @@ macro_rules! on {
             }
             ($($crate::value::Value::Gpu($t)),+) => {
                 #[allow(non_camel_case_types, dead_code)]
-                type $backend = burn::Dispatch;
+                type $backend = tenon_gpu::Gpu;
                 $(let $t = $t.tensor();)+
                 Ok($crate::value::Value::Gpu($crate::value::OnDevice::new($body)))
             }
@@ -266,9 +264,9 @@ impl Value {
             (Value::Gpu(x), Value::Gpu(part)) => {
                 let (x, part) = (x.tensor(), part.tensor());
                 Ok(Value::Gpu(OnDevice::new(match kind {
-                    Kind::Float => Dispatch::float_slice_assign(x, slices, part),
-                    Kind::Int => Dispatch::int_slice_assign(x, slices, part),
-                    Kind::Bool => Dispatch::bool_slice_assign(x, slices, part),
+                    Kind::Float => Gpu::float_slice_assign(x, slices, part),
+                    Kind::Int => Gpu::int_slice_assign(x, slices, part),
+                    Kind::Bool => Gpu::bool_slice_assign(x, slices, part),
                 })))
             }
             _ => Err(mixed("pad")),
@@ -297,9 +295,9 @@ impl Value {
                 })
             } else {
                 Value::Gpu(OnDevice::new(match kind {
-                    Kind::Float => Dispatch::float_cat(gpu, dim),
-                    Kind::Int => Dispatch::int_cat(gpu, dim),
-                    Kind::Bool => Dispatch::bool_cat(gpu, dim),
+                    Kind::Float => Gpu::float_cat(gpu, dim),
+                    Kind::Int => Gpu::int_cat(gpu, dim),
+                    Kind::Bool => Gpu::bool_cat(gpu, dim),
                 }))
             })
         })
@@ -310,7 +308,7 @@ impl Value {
         if device.is_cpu() {
             return Ok(Value::Cpu(FlexTensor::from_data(data)));
         }
-        let target = device.dispatch()?;
+        let target = device.gpu()?;
         let data = TensorData {
             shape: device_shape(data.shape),
             ..data
@@ -320,9 +318,9 @@ impl Value {
         }
         guard("from_bytes", || {
             Ok(Value::Gpu(OnDevice::new(match kind {
-                Kind::Float => Dispatch::float_from_data(data, target),
-                Kind::Int => Dispatch::int_from_data(data, target),
-                Kind::Bool => Dispatch::bool_from_data(data, target),
+                Kind::Float => Gpu::float_from_data(data, target),
+                Kind::Int => Gpu::int_from_data(data, target),
+                Kind::Bool => Gpu::bool_from_data(data, target),
             })))
         })
     }
@@ -335,18 +333,12 @@ impl Value {
                 let tensor = tensor.tensor();
                 // CUDA refuses to copy what has odd strides, also those of dimensions of size 1,
                 // which count for contiguous elsewhere: as a vector it has none.
-                let shape = TensorMetadata::shape(&tensor);
+                let shape = tensor.shape();
                 let flat: Shape = [shape.num_elements()].into();
                 let data = match kind {
-                    Kind::Float => burn_backend::read_sync(Dispatch::float_into_data(
-                        Dispatch::float_reshape(tensor, flat),
-                    )),
-                    Kind::Int => burn_backend::read_sync(Dispatch::int_into_data(
-                        Dispatch::int_reshape(tensor, flat),
-                    )),
-                    Kind::Bool => burn_backend::read_sync(Dispatch::bool_into_data(
-                        Dispatch::bool_reshape(tensor, flat),
-                    )),
+                    Kind::Float => Gpu::float_into_data(Gpu::float_reshape(tensor, flat)),
+                    Kind::Int => Gpu::int_into_data(Gpu::int_reshape(tensor, flat)),
+                    Kind::Bool => Gpu::bool_into_data(Gpu::bool_reshape(tensor, flat)),
                 };
                 let data = data.map_err(|error| backend_error("read", &error.to_string()))?;
                 Ok(TensorData { shape, ..data })
@@ -358,7 +350,7 @@ impl Value {
     pub fn stored(&self) -> BurnType {
         match self {
             Value::Cpu(tensor) => tensor.dtype(),
-            Value::Gpu(tensor) => TensorMetadata::dtype(&tensor.tensor()),
+            Value::Gpu(tensor) => tensor.tensor().dtype(),
         }
     }
 

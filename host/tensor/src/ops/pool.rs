@@ -59,12 +59,12 @@ impl Tensor {
                 }
                 Value::Gpu(x) => {
                     let x = x.tensor();
-                    let both = burn::Dispatch::max_pool2d_with_indices(
+                    let (output, indices) = tenon_gpu::Gpu::max_pool2d_with_indices(
                         x, kernel, stride, padding, dilation, false,
                     );
                     (
-                        Value::Gpu(OnDevice::new(both.output)),
-                        Value::Gpu(OnDevice::new(both.indices)),
+                        Value::Gpu(OnDevice::new(output)),
+                        Value::Gpu(OnDevice::new(indices)),
                     )
                 }
             })

@@ -1,12 +1,9 @@
 //! Making tensors.
 
-use burn::Dispatch;
-use burn_backend::{
-    BoolStore, Bytes, DType as BurnType, Element, Shape, TensorData,
-    ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
-};
+use burn_backend::{BoolStore, Bytes, DType as BurnType, Element, Shape, TensorData};
 use bytemuck::Pod;
 use half::{bf16, f16};
+use tenon_gpu::Gpu;
 
 use super::{Tensor, check_shape};
 use crate::{
@@ -123,16 +120,14 @@ impl Tensor {
             return filled(dims, dtype, value, device);
         }
         let stored = device.stored(dtype)?;
-        let target = device.dispatch()?;
+        let target = device.gpu()?;
         let shape = device_shape(burn_shape(&dims));
         let value = guard("full", || {
             Ok(Value::Gpu(OnDevice::new(match Kind::from(dtype) {
-                Kind::Float => Dispatch::float_full(shape, value.into(), target, stored.into()),
-                Kind::Int => {
-                    Dispatch::int_full(shape, (value as i64).into(), target, stored.into())
-                }
-                Kind::Bool if value != 0.0 => Dispatch::bool_ones(shape, target, stored.into()),
-                Kind::Bool => Dispatch::bool_zeros(shape, target, stored.into()),
+                Kind::Float => Gpu::float_full(shape, value.into(), target, stored.into()),
+                Kind::Int => Gpu::int_full(shape, (value as i64).into(), target, stored.into()),
+                Kind::Bool if value != 0.0 => Gpu::bool_ones(shape, target, stored.into()),
+                Kind::Bool => Gpu::bool_zeros(shape, target, stored.into()),
             })))
         })?;
         Ok(Self::new(value, dims, dtype, *device))

@@ -1,0 +1,14 @@
+//! Graphics processors: tensors of CUDA and WGPU behind one type, Burn's operations on them, and kernels of
+//! our own for what a chain of these would do slowly.
+//!
+//! A crate of its own because what compiles kernels is large, and seldom changes.
+
+pub mod kernels;
+mod ops;
+mod tensor;
+
+pub use burn::backend::{Cuda, Wgpu};
+pub use burn_cuda::CudaDevice;
+pub use burn_wgpu::WgpuDevice;
+pub use ops::Gpu;
+pub use tensor::{Device, Tensor};

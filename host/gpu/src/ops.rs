@@ -1,0 +1,311 @@
+//! Burn's operations on tensors of either backend: the same functions as Burn's backends have, chosen at
+//! run time. (`burn-dispatch` would do as well, but hides the tensors from our kernels.)
+
+use burn_backend::{
+    BoolDType, ExecutionError, FloatDType, IntDType, Scalar, Shape, Slice, TensorData,
+    ops::{ActivationOps, BoolTensorOps, ConvOptions, FloatTensorOps, IntTensorOps, ModuleOps},
+    read_sync,
+};
+
+use crate::{
+    Cuda, Device, Tensor, Wgpu,
+    tensor::{CudaTensor, WgpuTensor, mixed},
+};
+
+/// The backend of whatever GPU a tensor is on. All functions are those of Burn's backends and panic where
+/// these do, and when tensors are on different devices.
+pub struct Gpu;
+
+/// Operations that get tensors (those in brackets) and give one.
+macro_rules! operations {
+    ($($ops:ident { $($name:ident[$($t:ident),+]($($arg:ident: $ty:ty),+);)* })*) => {
+        #[allow(missing_docs)]
+        impl Gpu {$($(
+            #[allow(unused_parens, clippy::too_many_arguments)]
+            pub fn $name($($arg: $ty),+) -> Tensor {
+                match ($($t),+) {
+                    ($(Tensor::Cuda($t)),+) => Tensor::Cuda(<Cuda as $ops<Cuda>>::$name($($arg),+)),
+                    ($(Tensor::Wgpu($t)),+) => Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name($($arg),+)),
+                    #[allow(unreachable_patterns)]
+                    _ => mixed(),
+                }
+            }
+        )*)*}
+    };
+}
+
+operations! {
+    FloatTensorOps {
+        float_abs[tensor](tensor: Tensor);
+        float_exp[tensor](tensor: Tensor);
+        float_log[tensor](tensor: Tensor);
+        float_sin[tensor](tensor: Tensor);
+        float_cos[tensor](tensor: Tensor);
+        float_erf[tensor](tensor: Tensor);
+        float_add[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        float_add_scalar[lhs](lhs: Tensor, rhs: Scalar);
+        float_argmax[tensor](tensor: Tensor, dim: usize, out_dtype: IntDType);
+        float_cast[tensor](tensor: Tensor, dtype: FloatDType);
+        float_clamp_max[tensor](tensor: Tensor, max: Scalar);
+        float_clamp_min[tensor](tensor: Tensor, min: Scalar);
+        float_cumsum[tensor](tensor: Tensor, dim: usize);
+        float_div[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        float_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        float_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
+        float_floor[tensor](tensor: Tensor);
+        float_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor);
+        float_greater[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        float_greater_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
+        float_into_int[tensor](tensor: Tensor, out_dtype: IntDType);
+        float_lower[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        float_lower_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
+        float_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        float_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
+        float_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
+        float_matmul[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        float_max_dim[tensor](tensor: Tensor, dim: usize);
+        float_min_dim[tensor](tensor: Tensor, dim: usize);
+        float_mul[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        float_mul_scalar[lhs](lhs: Tensor, rhs: Scalar);
+        float_neg[tensor](tensor: Tensor);
+        float_powf_scalar[tensor](tensor: Tensor, value: Scalar);
+        float_recip[tensor](tensor: Tensor);
+        float_reshape[tensor](tensor: Tensor, shape: Shape);
+        float_scatter_add[tensor, indices, value](dim: usize, tensor: Tensor, indices: Tensor, value: Tensor);
+        float_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor);
+        float_select_add[tensor, indices, value](tensor: Tensor, dim: usize, indices: Tensor, value: Tensor);
+        float_sign[tensor](tensor: Tensor);
+        float_slice_assign[tensor, value](tensor: Tensor, slices: &[Slice], value: Tensor);
+        float_sqrt[tensor](tensor: Tensor);
+        float_sub[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        float_sum[tensor](tensor: Tensor);
+        float_sum_dim[tensor](tensor: Tensor, dim: usize);
+        float_tanh[tensor](tensor: Tensor);
+        float_permute[tensor](tensor: Tensor, axes: &[usize]);
+        float_expand[tensor](tensor: Tensor, shape: Shape);
+        float_slice[tensor](tensor: Tensor, slices: &[Slice]);
+        float_flip[tensor](tensor: Tensor, axes: &[usize]);
+    }
+    IntTensorOps {
+        bitwise_and_scalar[lhs](lhs: Tensor, rhs: Scalar);
+        int_abs[tensor](tensor: Tensor);
+        int_add[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        int_add_scalar[lhs](lhs: Tensor, rhs: Scalar);
+        int_argmax[tensor](tensor: Tensor, dim: usize);
+        int_cast[tensor](tensor: Tensor, dtype: IntDType);
+        int_clamp_max[tensor](tensor: Tensor, max: Scalar);
+        int_clamp_min[tensor](tensor: Tensor, min: Scalar);
+        int_cumsum[tensor](tensor: Tensor, dim: usize);
+        int_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        int_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
+        int_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor);
+        int_greater[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        int_greater_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
+        int_into_float[tensor](tensor: Tensor, out_dtype: FloatDType);
+        int_lower[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        int_lower_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
+        int_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
+        int_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
+        int_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
+        int_max_dim[tensor](tensor: Tensor, dim: usize);
+        int_min_dim[tensor](tensor: Tensor, dim: usize);
+        int_mul[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        int_mul_scalar[lhs](lhs: Tensor, rhs: Scalar);
+        int_reshape[tensor](tensor: Tensor, shape: Shape);
+        int_scatter_add[tensor, indices, value](dim: usize, tensor: Tensor, indices: Tensor, value: Tensor);
+        int_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor);
+        int_sign[tensor](tensor: Tensor);
+        int_slice_assign[tensor, value](tensor: Tensor, slices: &[Slice], value: Tensor);
+        int_sub[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        int_sum[tensor](tensor: Tensor);
+        int_sum_dim[tensor](tensor: Tensor, dim: usize);
+        int_permute[tensor](tensor: Tensor, axes: &[usize]);
+        int_expand[tensor](tensor: Tensor, shape: Shape);
+        int_slice[tensor](tensor: Tensor, slices: &[Slice]);
+        int_flip[tensor](tensor: Tensor, axes: &[usize]);
+    }
+    BoolTensorOps {
+        bool_and[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        bool_equal[lhs, rhs](lhs: Tensor, rhs: Tensor);
+        bool_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor);
+        bool_into_float[tensor](tensor: Tensor, out_dtype: FloatDType);
+        bool_into_int[tensor](tensor: Tensor, out_dtype: IntDType);
+        bool_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
+        bool_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
+        bool_not[tensor](tensor: Tensor);
+        bool_reshape[tensor](tensor: Tensor, shape: Shape);
+        bool_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor);
+        bool_slice_assign[tensor, value](tensor: Tensor, slices: &[Slice], value: Tensor);
+        bool_permute[tensor](tensor: Tensor, axes: &[usize]);
+        bool_expand[tensor](tensor: Tensor, shape: Shape);
+        bool_slice[tensor](tensor: Tensor, slices: &[Slice]);
+        bool_flip[tensor](tensor: Tensor, axes: &[usize]);
+    }
+    ActivationOps {
+        log_softmax[tensor](tensor: Tensor, dim: usize);
+        relu[tensor](tensor: Tensor);
+        sigmoid[tensor](tensor: Tensor);
+        softmax[tensor](tensor: Tensor, dim: usize);
+    }
+    ModuleOps {
+        conv2d_x_backward[x, weight, grad](x: Tensor, weight: Tensor, grad: Tensor, options: ConvOptions<2>);
+        conv2d_weight_backward[x, weight, grad](x: Tensor, weight: Tensor, grad: Tensor, options: ConvOptions<2>);
+        avg_pool2d[x](x: Tensor, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], count_padding: bool, ceil: bool);
+        avg_pool2d_backward[x, grad](x: Tensor, grad: Tensor, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], count_padding: bool, ceil: bool);
+    }
+}
+
+/// Operations that make a tensor on a device.
+macro_rules! makers {
+    ($($ops:ident { $($name:ident($($before:ident: $before_type:ty),+; $($after:ident: $after_type:ty),*);)* })*) => {
+        #[allow(missing_docs)]
+        impl Gpu {$($(
+            pub fn $name($($before: $before_type,)+ device: &Device, $($after: $after_type),*) -> Tensor {
+                match device {
+                    Device::Cuda(device) => {
+                        Tensor::Cuda(<Cuda as $ops<Cuda>>::$name($($before,)+ device, $($after),*))
+                    }
+                    Device::Wgpu(device) => {
+                        Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name($($before,)+ device, $($after),*))
+                    }
+                }
+            }
+        )*)*}
+    };
+}
+
+makers! {
+    FloatTensorOps {
+        float_empty(shape: Shape; dtype: FloatDType);
+        float_from_data(data: TensorData; );
+        float_full(shape: Shape, value: Scalar; dtype: FloatDType);
+        float_zeros(shape: Shape; dtype: FloatDType);
+    }
+    IntTensorOps {
+        int_empty(shape: Shape; dtype: IntDType);
+        int_from_data(data: TensorData; );
+        int_full(shape: Shape, value: Scalar; dtype: IntDType);
+        int_zeros(shape: Shape; dtype: IntDType);
+    }
+    BoolTensorOps {
+        bool_empty(shape: Shape; dtype: BoolDType);
+        bool_from_data(data: TensorData; );
+        bool_ones(shape: Shape; dtype: BoolDType);
+        bool_zeros(shape: Shape; dtype: BoolDType);
+    }
+}
+
+/// Operations that join tensors.
+macro_rules! joins {
+    ($($ops:ident::$name:ident,)*) => {
+        #[allow(missing_docs)]
+        impl Gpu {$(
+            pub fn $name(tensors: Vec<Tensor>, dim: usize) -> Tensor {
+                match tensors.first() {
+                    Some(Tensor::Cuda(_)) => {
+                        Tensor::Cuda(<Cuda as $ops<Cuda>>::$name(all_cuda(tensors), dim))
+                    }
+                    _ => Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name(all_wgpu(tensors), dim)),
+                }
+            }
+        )*}
+    };
+}
+
+joins! { FloatTensorOps::float_cat, IntTensorOps::int_cat, BoolTensorOps::bool_cat, }
+
+fn all_cuda(tensors: Vec<Tensor>) -> Vec<CudaTensor> {
+    let one = |tensor| match tensor {
+        Tensor::Cuda(tensor) => tensor,
+        Tensor::Wgpu(_) => mixed(),
+    };
+    tensors.into_iter().map(one).collect()
+}
+
+fn all_wgpu(tensors: Vec<Tensor>) -> Vec<WgpuTensor> {
+    let one = |tensor| match tensor {
+        Tensor::Wgpu(tensor) => tensor,
+        Tensor::Cuda(_) => mixed(),
+    };
+    tensors.into_iter().map(one).collect()
+}
+
+/// Operations that wait for a tensor and copy it to the host.
+macro_rules! reads {
+    ($($ops:ident::$name:ident,)*) => {
+        #[allow(missing_docs)]
+        impl Gpu {$(
+            pub fn $name(tensor: Tensor) -> Result<TensorData, ExecutionError> {
+                match tensor {
+                    Tensor::Cuda(tensor) => read_sync(<Cuda as $ops<Cuda>>::$name(tensor)),
+                    Tensor::Wgpu(tensor) => read_sync(<Wgpu as $ops<Wgpu>>::$name(tensor)),
+                }
+            }
+        )*}
+    };
+}
+
+reads! { FloatTensorOps::float_into_data, IntTensorOps::int_into_data, BoolTensorOps::bool_into_data, }
+
+#[allow(missing_docs)]
+impl Gpu {
+    pub fn float_device(tensor: &Tensor) -> Device {
+        tensor.device()
+    }
+
+    pub fn int_device(tensor: &Tensor) -> Device {
+        tensor.device()
+    }
+
+    pub fn bool_device(tensor: &Tensor) -> Device {
+        tensor.device()
+    }
+
+    pub fn conv2d(
+        x: Tensor,
+        weight: Tensor,
+        bias: Option<Tensor>,
+        options: ConvOptions<2>,
+    ) -> Tensor {
+        match (x, weight, bias) {
+            (Tensor::Cuda(x), Tensor::Cuda(weight), None) => {
+                Tensor::Cuda(<Cuda as ModuleOps<Cuda>>::conv2d(x, weight, None, options))
+            }
+            (Tensor::Cuda(x), Tensor::Cuda(weight), Some(Tensor::Cuda(bias))) => Tensor::Cuda(
+                <Cuda as ModuleOps<Cuda>>::conv2d(x, weight, Some(bias), options),
+            ),
+            (Tensor::Wgpu(x), Tensor::Wgpu(weight), None) => {
+                Tensor::Wgpu(<Wgpu as ModuleOps<Wgpu>>::conv2d(x, weight, None, options))
+            }
+            (Tensor::Wgpu(x), Tensor::Wgpu(weight), Some(Tensor::Wgpu(bias))) => Tensor::Wgpu(
+                <Wgpu as ModuleOps<Wgpu>>::conv2d(x, weight, Some(bias), options),
+            ),
+            _ => mixed(),
+        }
+    }
+
+    /// The largest of each window, and where it was.
+    pub fn max_pool2d_with_indices(
+        x: Tensor,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        dilation: [usize; 2],
+        ceil: bool,
+    ) -> (Tensor, Tensor) {
+        match x {
+            Tensor::Cuda(x) => {
+                let both = <Cuda as ModuleOps<Cuda>>::max_pool2d_with_indices(
+                    x, kernel, stride, padding, dilation, ceil,
+                );
+                (Tensor::Cuda(both.output), Tensor::Cuda(both.indices))
+            }
+            Tensor::Wgpu(x) => {
+                let both = <Wgpu as ModuleOps<Wgpu>>::max_pool2d_with_indices(
+                    x, kernel, stride, padding, dilation, ceil,
+                );
+                (Tensor::Wgpu(both.output), Tensor::Wgpu(both.indices))
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Tensors and devices of either backend.
+
+use burn_backend::{
+    Backend, BoolDType, DType, ExecutionError, Shape, TensorMetadata, get_device_settings,
+};
+use burn_cuda::CudaDevice;
+use burn_wgpu::WgpuDevice;
+
+use crate::{Cuda, Wgpu};
+
+pub(crate) type CudaTensor = <Cuda as burn_backend::BackendTypes>::FloatTensorPrimitive;
+pub(crate) type WgpuTensor = <Wgpu as burn_backend::BackendTypes>::FloatTensorPrimitive;
+
+/// A tensor on a GPU, of any type of elements. A clone is another handle to the same memory.
+#[derive(Clone, Debug)]
+pub enum Tensor {
+    /// On a device of CUDA.
+    Cuda(CudaTensor),
+    /// On a device of WGPU.
+    Wgpu(WgpuTensor),
+}
+
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// Of CUDA.
+    Cuda(CudaDevice),
+    /// Of WGPU.
+    Wgpu(WgpuDevice),
+}
+
+impl Tensor {
+    /// Its dimensions.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Cuda(tensor) => tensor.shape(),
+            Self::Wgpu(tensor) => tensor.shape(),
+        }
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Cuda(tensor) => tensor.dtype(),
+            Self::Wgpu(tensor) => tensor.dtype(),
+        }
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Cuda(tensor) => Device::Cuda(tensor.device.clone()),
+            Self::Wgpu(tensor) => Device::Wgpu(tensor.device.clone()),
+        }
+    }
+}
+
+impl Device {
+    /// Waits until it has done all that it was given.
+    ///
+    /// # Errors
+    /// What failed there.
+    pub fn sync(&self) -> Result<(), ExecutionError> {
+        match self {
+            Self::Cuda(device) => <Cuda>::sync(device),
+            Self::Wgpu(device) => <Wgpu>::sync(device),
+        }
+    }
+
+    /// Whether it stores elements of a type and computes with them.
+    pub fn supports_dtype(&self, dtype: DType) -> bool {
+        match self {
+            Self::Cuda(device) => <Cuda>::supports_dtype(device, dtype),
+            Self::Wgpu(device) => <Wgpu>::supports_dtype(device, dtype),
+        }
+    }
+
+    /// How it stores truth values.
+    pub fn bool_dtype(&self) -> BoolDType {
+        match self {
+            Self::Cuda(device) => get_device_settings::<Cuda>(device).bool_dtype,
+            Self::Wgpu(device) => get_device_settings::<Wgpu>(device).bool_dtype,
+        }
+    }
+}
+
+#[cold]
+pub(crate) fn mixed() -> ! {
+    panic!("the tensors are on devices of different kinds")
+}
