@@ -1,10 +1,11 @@
 //! A whole training step (forward, backward, clipping, AdamW) of a GPT and where its time goes.
 //!
-//!     cargo bench -p tenon-tensor --bench train_step [-- --steps 10 --device cuda --preset gpt2-small]
+//!     cargo bench --workspace --bench train_step [-- --steps 10 --device cuda --preset gpt2-small]
 //!
 //! `--preset small` (the default): 4 layers, d 256, 4 heads, a vocabulary of 4096, 8×128 tokens.
 //! `--preset gpt2-small`: 12 layers, d 768, 12 heads, 50257, 8×1024. `benches/torch_gpt.py` is the same
-//! step in PyTorch. On a GPU the parts end when the work is handed over, only the whole step is waited
+//! step in PyTorch. `--bf16`: products in bfloat16. `--preset launches`: `small` with next to nothing to
+//! compute, for what launching the kernels costs. On a GPU the parts end when the work is handed over, only the whole step is waited
 //! for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use gpt::Gpt;
 use tenon_tensor::{
-    Device, Tape, Tensor,
+    DType, Device, Tape, Tensor,
     nn::{Pass, Scope, SequenceInfo, Stage},
-    optim::{Optimizer, OptimizerConfig, clip_grad_norm},
+    optim::{Optimizer, OptimizerConfig, clip_factor, grad_norm},
     params::Params,
     rng,
 };
@@ -68,6 +69,9 @@ fn main() {
     let steps: usize = argument("--steps", "10").parse().unwrap();
     let device = Device::parse(&argument("--device", "cpu")).unwrap();
     let model = preset(&argument("--preset", "small"));
+    let reduced = std::env::args()
+        .any(|argument| argument == "--bf16")
+        .then_some(DType::BF16);
     let tokens = model.positions;
     let params = Params::new(&device, 0);
     let mut optimizer = Optimizer::new(OptimizerConfig::default()).unwrap();
@@ -78,6 +82,7 @@ fn main() {
     let mut step = |number: u64, parts: &mut Parts| -> f64 {
         let start = Instant::now();
         let tape = Tape::new();
+        tape.autocast(reduced);
         let scope = Scope::root(&params, Some(&tape));
         let inputs = vec![SequenceInfo::full("ids", BATCH, tokens)];
         let pass = Pass::new(Stage::Train, inputs, rng::derive(0, number), &device).unwrap();
@@ -88,15 +93,18 @@ fn main() {
         parts.forward += start.elapsed();
         let start = Instant::now();
         let mut gradients = tape.backward(&loss).unwrap();
-        let mut gradients = scope.gradients(&mut gradients);
+        let gradients = scope.gradients(&mut gradients);
         scope.release();
         tape.close();
         parts.backward += start.elapsed();
         let start = Instant::now();
-        clip_grad_norm(&mut gradients, 1.0).unwrap();
+        let norm = grad_norm(&gradients).unwrap();
+        let factor = clip_factor(norm, 1.0);
         parts.clip += start.elapsed();
         let start = Instant::now();
-        optimizer.step(&params, &gradients, 3e-4, &[]).unwrap();
+        optimizer
+            .step_scaled(&params, &gradients, factor, 3e-4, &[])
+            .unwrap();
         parts.optimizer += start.elapsed();
         value
     };

@@ -5,13 +5,14 @@
 //! [`Tape::backward`] runs them backwards. Every argument is checked before the backend sees it, so
 //! wrong ones are errors and never crashes.
 //!
-//! This is the only crate that names Burn.
+//! Only this crate and `tenon-gpu` name Burn.
 
 pub mod cpu;
 mod device;
 mod dims;
 mod dtype;
 mod error;
+mod gpu;
 pub mod memory;
 pub mod nn;
 mod ops;

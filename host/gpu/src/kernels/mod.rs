@@ -1,1 +1,61 @@
-//! Kernels of our own.
+//! Kernels of our own, in CubeCL: one launch for what a chain of Burn's operations would need many for, over
+//! and over through memory. All compute in float32; those that take other types say so.
+//!
+//! A kernel that works by rows gives each row (all but the last dimension taken together) to one cube, whose
+//! units walk over it side by side. Tensors may have gaps between their rows, as CUDA likes them.
+
+mod cross_entropy;
+mod dropout;
+mod norm;
+mod optim;
+mod pointwise;
+mod rotary;
+mod row;
+mod softmax;
+mod square_sum;
+
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use dropout::Dropout;
+pub use norm::{Norm, NormBackward};
+pub use optim::{AdamW, Lion, Sgd};
+pub use pointwise::{Pointwise, PointwiseBackward, SiluMulBackward};
+pub use rotary::Rotary;
+pub use softmax::{Bias, Softmax, SoftmaxBackward};
+pub use square_sum::SquareSum;
+
+use crate::{Tensor, tensor::mixed};
+
+/// What computes tensors from tensors on a GPU.
+pub trait Kernel {
+    /// Launches it. What it takes and gives stands at each kernel.
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>>;
+}
+
+/// Runs a kernel on the device of its inputs, of which there is at least one.
+///
+/// # Panics
+/// When they are on devices of different kinds, or not what the kernel takes.
+pub fn run(inputs: Vec<Tensor>, kernel: impl Kernel) -> Vec<Tensor> {
+    let (mut cuda, mut wgpu) = (Vec::new(), Vec::new());
+    for input in inputs {
+        match input {
+            Tensor::Cuda(tensor) => cuda.push(tensor),
+            Tensor::Wgpu(tensor) => wgpu.push(tensor),
+        }
+    }
+    match (cuda.is_empty(), wgpu.is_empty()) {
+        (false, true) => kernel.launch(cuda).into_iter().map(Tensor::Cuda).collect(),
+        (true, false) => kernel.launch(wgpu).into_iter().map(Tensor::Wgpu).collect(),
+        _ => mixed(),
+    }
+}
+
+/// The inputs of a kernel that takes N.
+fn exactly<const N: usize, R: CubeRuntime>(inputs: Vec<CubeTensor<R>>) -> [CubeTensor<R>; N] {
+    let count = inputs.len();
+    inputs
+        .try_into()
+        .unwrap_or_else(|_| panic!("the kernel takes {N} tensors and got {count}"))
+}

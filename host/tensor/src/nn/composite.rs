@@ -7,7 +7,7 @@ use super::{
     mask::{self, MaskKey, Ranges},
     pass::{Memo, Stage},
 };
-use crate::{DType, Tensor, TensorError};
+use crate::{DType, Tensor, TensorError, ops::attention_weights};
 
 /// Attention over k and v as they were given. `padded`: whether there are queries without keys.
 pub(super) fn masked(
@@ -96,11 +96,7 @@ fn attend(call: &Call, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor, 
     let q = heads_first(call.q)?;
     let k = repeat_heads(&heads_first(k)?, call.heads)?;
     let v = repeat_heads(&heads_first(v)?, call.heads)?;
-    let weights = q
-        .matmul(&k.transpose(-1, -2)?)?
-        .mul_scalar(f64::from(call.scale))?
-        .add(&bias)?
-        .softmax(-1)?;
+    let weights = attention_weights(&q, &k, Some(&bias), call.scale)?;
     let weights = call.pass.dropout(&weights, call.options.dropout)?;
     heads_first(&weights.matmul(&v)?)
 }

@@ -1,10 +1,11 @@
 //! Activations, with fused kernels for both directions.
 
 use burn_backend::ops::{ActivationOps, FloatTensorOps};
+use tenon_gpu::kernels::{Pointwise, PointwiseBackward, SiluMulBackward};
 
 use super::common::{host, host_binary, host_unary};
 use crate::{
-    Tensor, TensorError, cpu, raw,
+    Tensor, TensorError, cpu, gpu, raw,
     tape::{again, record_again},
     value::on,
 };
@@ -109,6 +110,8 @@ impl Tensor {
         let out = match (raw::is_host_f32(self), approximate) {
             (true, true) => host_unary(self, cpu::gelu_tanh)?,
             (true, false) => host_unary(self, cpu::gelu_erf)?,
+            (false, true) if gpu::serves(self) => gpu::like("gelu", &[self], Pointwise::GeluTanh)?,
+            (false, false) if gpu::serves(self) => gpu::like("gelu", &[self], Pointwise::Gelu)?,
             (false, true) => self.detach()?.mul(&gelu_tanh_inner(self)?.tanh_share()?)?,
             (false, false) => self.detach()?.mul(&normal_cdf(self)?)?,
         };
@@ -119,6 +122,15 @@ impl Tensor {
             |_| vec![self.clone()],
             move |context| {
                 let (x, g) = (&context.saved[0], &context.grad);
+                if gpu::serves(x) {
+                    let function = if approximate {
+                        Pointwise::GeluTanh
+                    } else {
+                        Pointwise::Gelu
+                    };
+                    let kernel = PointwiseBackward(function);
+                    return Ok(vec![Some(gpu::like("gelu", &[x, g], kernel)?)]);
+                }
                 Ok(vec![Some(match (raw::is_host_f32(x), approximate) {
                     (true, true) => host_binary(x, g, cpu::gelu_tanh_backward)?,
                     (true, false) => host_binary(x, g, cpu::gelu_erf_backward)?,
@@ -160,6 +172,8 @@ impl Tensor {
         self.need_float("silu")?;
         let out = if raw::is_host_f32(self) {
             host_unary(self, cpu::silu)?
+        } else if gpu::serves(self) {
+            gpu::like("silu", &[self], Pointwise::Silu)?
         } else {
             let x = self.value();
             let out = on!("silu", |x| B => B::float_mul(x.clone(), B::sigmoid(x)))?;
@@ -174,6 +188,8 @@ impl Tensor {
                 let (x, g) = (&context.saved[0], &context.grad);
                 Ok(vec![Some(if raw::is_host_f32(x) {
                     host_binary(x, g, cpu::silu_backward)?
+                } else if gpu::serves(x) {
+                    gpu::like("silu", &[x, g], PointwiseBackward(Pointwise::Silu))?
                 } else {
                     g.mul(&silu_slope(x, &x.sigmoid()?)?)?
                 })])
@@ -193,6 +209,8 @@ impl Tensor {
         super::common::need_shape("silu_mul", "up", up, self.shape())?;
         let out = if raw::is_host_f32(self) {
             host_binary(self, up, cpu::silu_mul)?
+        } else if gpu::serves(self) {
+            gpu::like("silu_mul", &[self, up], Pointwise::SiluMul)?
         } else {
             self.detach()?.silu()?.mul(&up.detach()?)?
         };
@@ -211,6 +229,11 @@ impl Tensor {
                     });
                     let for_up = raw::from_vec(&up.dims(), for_up);
                     return Ok(vec![Some(for_gate), Some(for_up)]);
+                }
+                if gpu::serves(gate) {
+                    let both = gpu::run::<2>("silu_mul", &[gate, up, g], SiluMulBackward)?;
+                    let both = both.map(|value| Some(gate.like(value, gate.dims())));
+                    return Ok(both.into());
                 }
                 let share = gate.sigmoid()?;
                 Ok(vec![

@@ -1,7 +1,7 @@
 //! Attention with an explicit bias.
 
 use super::common::broadcast;
-use crate::{DType, Tensor, TensorError};
+use crate::{DType, Tensor, TensorError, gpu, tape::autocast};
 
 const WHAT: &str = "scaled_dot_product_attention";
 
@@ -82,16 +82,39 @@ fn composed(
     scale: f32,
 ) -> Result<Tensor, TensorError> {
     let heads = q.shape()[2];
+    let plain = bias.is_none_or(|bias| !bias.is_tracked());
+    if let Some(dtype) = autocast([q, k])
+        && plain
+        && gpu::has_floats(q)
+    {
+        // All of it: the scores are most of the memory that moves.
+        let [q, k, v] = [q.cast(dtype)?, k.cast(dtype)?, v.cast(dtype)?];
+        return composed(&q, &k, &v, bias, scale)?.cast(DType::F32);
+    }
     let heads_first = |x: &Tensor| x.permute(&[0, 2, 1, 3]);
     let k = repeated(&heads_first(k)?, heads)?;
     let v = repeated(&heads_first(v)?, heads)?;
+    heads_first(&weights(&heads_first(q)?, &k, bias, scale)?.matmul(&v)?)
+}
+
+/// softmax(q·kᵀ·scale + bias) of q [batch, heads, tokens, dim] and k [batch, heads, keys, dim].
+pub(crate) fn weights(
+    q: &Tensor,
+    k: &Tensor,
+    bias: Option<&Tensor>,
+    scale: f32,
+) -> Result<Tensor, TensorError> {
+    let k = k.transpose(-1, -2)?;
+    let plain = bias.is_none_or(|bias| !bias.is_tracked());
+    if plain && gpu::has_floats(q) {
+        return q.matmul(&k)?.attention_weights(bias, scale);
+    }
     // The scale goes to q, which is smaller than the scores.
-    let q = heads_first(q)?.mul_scalar(f64::from(scale))?;
-    let mut scores = q.matmul(&k.transpose(-1, -2)?)?;
+    let mut scores = q.mul_scalar(f64::from(scale))?.matmul(&k)?;
     if let Some(bias) = bias {
         scores = scores.add(bias)?;
     }
-    heads_first(&scores.softmax(-1)?.matmul(&v)?)
+    scores.softmax(-1)
 }
 
 /// [batch, kv-heads, keys, dim] → [batch, heads, keys, dim]: each key head serves a group of heads.

@@ -1,8 +1,10 @@
 //! Dropout whose mask is a function of a key.
 
+use tenon_gpu::kernels::Dropout;
+
 use super::common::host_unary;
 use crate::{
-    DType, Tensor, TensorError, cpu, raw, rng,
+    DType, Tensor, TensorError, cpu, gpu, raw, rng,
     tape::{again, record_again},
 };
 
@@ -32,6 +34,20 @@ impl Tensor {
                 move |context| {
                     let kernel = |dy: &[f32], dx: &mut [f32]| cpu::dropout_backward(dy, p, key, dx);
                     Ok(vec![Some(host_unary(&context.grad, kernel)?)])
+                },
+                || again(&[], move |x, _| x[0].dropout(p, key)),
+            );
+        }
+        if gpu::serves(self) {
+            let out = gpu::like("dropout", &[self], Dropout { p, key })?;
+            return record_again(
+                "dropout",
+                out,
+                &[self],
+                |_| Vec::new(),
+                move |context| {
+                    let grad = gpu::like("dropout", &[&context.grad], Dropout { p, key })?;
+                    Ok(vec![Some(grad)])
                 },
                 || again(&[], move |x, _| x[0].dropout(p, key)),
             );

@@ -1,5 +1,7 @@
 //! Losses.
 
+use tenon_gpu::kernels;
+
 use super::{
     Reduction,
     common::{host, host_binary, need_shape, reshaped, zeros_like},
@@ -9,7 +11,7 @@ use crate::{
     DType, Tensor, TensorError,
     cpu::{self, CrossEntropy},
     dims::Dims,
-    raw,
+    gpu, raw,
     tape::record,
 };
 
@@ -63,16 +65,20 @@ impl Tensor {
         }
         let flat = dims(&[rows, classes]);
         let targets = reshaped(targets, dims(&[rows]))?.cast(DType::I64)?;
-        let logs = reshaped(self, flat)?.log_softmax(-1)?;
-        let ignored = targets.eq_scalar(ignore_index as f64)?.unsqueeze(-1)?;
+        let logits = reshaped(self, flat)?;
+        let ignored = targets.eq_scalar(ignore_index as f64)?;
         // What is ignored is no class.
-        let index = targets.masked_fill(&ignored.squeeze(-1)?, 0.0)?;
-        let index = checked(WHAT, self, &index, classes)?.unsqueeze(-1)?;
-        let smoothing = f64::from(label_smoothing);
-        let mut losses = logs.gather(1, &index)?.mul_scalar(smoothing - 1.0)?;
-        if smoothing > 0.0 {
-            losses = losses.sub(&logs.mean(&[-1], true)?.mul_scalar(smoothing)?)?;
-        }
+        let index = targets.masked_fill(&ignored, 0.0)?;
+        let index = checked(WHAT, self, &index, classes)?;
+        let vector = dims(&[rows]);
+        let (losses, sums) = if rows == 0 {
+            let none = Tensor::zeros(&vector, self.dtype(), &self.device())?;
+            (none.clone(), none)
+        } else {
+            let kernel = kernels::CrossEntropy { label_smoothing };
+            let [losses, sums] = gpu::run(WHAT, &[&logits, &index], kernel)?;
+            (self.like(losses, vector), self.like(sums, vector))
+        };
         let losses = losses.masked_fill(&ignored, 0.0)?;
         let counts = ignored.logical_not()?.cast(self.dtype())?;
         // The share of each row in the result; the gradient of the logits is this times
@@ -89,25 +95,24 @@ impl Tensor {
                 .div(&count_of(&ignored, self.dtype())?)?,
         };
         let full = self.dims();
-        let column = dims(&[rows, 1]);
         record(
             WHAT,
             out,
             &[self],
-            |_| vec![logs, index, share],
+            |_| vec![logits, index, sums, share],
             move |context| {
-                let (logs, index, share) =
-                    (&context.saved[0], &context.saved[1], &context.saved[2]);
+                let [logits, index, sums, share] = &context.saved[..] else {
+                    return Ok(vec![None]);
+                };
+                if rows == 0 {
+                    return Ok(vec![Some(zeros_like(logits)?)]);
+                }
                 let scale = match reduction {
-                    Reduction::None => share.mul(&reshaped(&context.grad, column)?)?,
+                    Reduction::None => share.mul(&reshaped(&context.grad, vector)?)?,
                     _ => share.mul(&context.grad)?,
                 };
-                let mut grad = logs.exp()?;
-                if smoothing > 0.0 {
-                    grad = grad.add_scalar(-smoothing / classes as f64)?;
-                }
-                let hit = Tensor::full(&column, smoothing - 1.0, grad.dtype(), &grad.device())?;
-                let grad = grad.scatter_add(1, index, &hit)?.mul(&scale)?;
+                let kernel = kernels::CrossEntropyBackward { label_smoothing };
+                let grad = gpu::like(WHAT, &[logits, index, sums, &scale], kernel)?;
                 Ok(vec![Some(reshaped(&grad, full)?)])
             },
         )

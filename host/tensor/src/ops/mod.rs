@@ -33,4 +33,5 @@ mod topk;
 mod triangle;
 mod unary;
 
+pub(crate) use attention::weights as attention_weights;
 pub use options::{ConvOptions, PoolOptions, Reduction, RotaryStyle};

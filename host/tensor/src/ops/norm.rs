@@ -1,10 +1,12 @@
 //! Normalisation, with fused kernels for both directions.
 
-use super::common::{host, need_shape, rows_cols, sum_leading, sum_to};
+use tenon_gpu::kernels::{Norm, NormBackward};
+
+use super::common::{host, need_shape, rows_cols};
 use crate::{
     DType, Tensor, TensorError, cpu,
     dims::Dims,
-    raw,
+    gpu, raw,
     raw::F32s,
     tape::{Backward, InputGradients, again, record_again},
 };
@@ -38,12 +40,10 @@ impl Tensor {
                 cpu::layer_norm(&x, cols, w, b, eps, out, &mut mean, &mut rstd);
             });
             (out, vec![vector(mean), vector(rstd)])
+        } else if self.numel() == 0 {
+            return Ok(self.clone());
         } else {
-            let x = self.detach()?;
-            let centred = x.sub(&x.mean(&[-1], true)?)?;
-            let rstd = inverse_root(&centred, eps)?;
-            let normal = centred.mul(&rstd)?;
-            (affine(&normal, weight, bias)?, vec![normal, rstd])
+            on_gpu("layer_norm", self, weight, bias, eps, true)?
         };
         let kept = Kept::new(weight, bias);
         let saved = |_: &Tensor| kept.saved(self, weight, statistics);
@@ -57,7 +57,7 @@ impl Tensor {
                 if raw::is_host_f32(&context.grad) {
                     return kept.host_gradients(&context, cols);
                 }
-                kept.gradients(&context, true)
+                kept.gradients("layer_norm", &context, true)
             },
             || {
                 again(&[], move |x, _| {
@@ -83,11 +83,10 @@ impl Tensor {
                 cpu::rms_norm(&x, cols, w.as_deref(), eps, out, &mut rstd);
             });
             (out, vec![vector(rstd)])
+        } else if self.numel() == 0 {
+            return Ok(self.clone());
         } else {
-            let x = self.detach()?;
-            let rstd = inverse_root(&x, eps)?;
-            let normal = x.mul(&rstd)?;
-            (affine(&normal, weight, None)?, vec![normal, rstd])
+            on_gpu("rms_norm", self, weight, None, eps, false)?
         };
         let kept = Kept::new(weight, None);
         let saved = |_: &Tensor| kept.saved(self, weight, statistics);
@@ -99,7 +98,7 @@ impl Tensor {
             saved,
             move |context| {
                 if !raw::is_host_f32(&context.grad) {
-                    return kept.gradients(&context, false);
+                    return kept.gradients("rms_norm", &context, false);
                 }
                 let (x, dy) = (raw::f32s(&context.saved[0])?, raw::f32s(&context.grad)?);
                 let rstd = raw::f32s(&context.saved[1])?;
@@ -279,7 +278,7 @@ impl Kept {
         [Some(x), weight, bias].into_iter().flatten().collect()
     }
 
-    /// The input on the processor, where the kernels recompute; the statistics; the weight.
+    /// The input, the statistics, the weight.
     pub(super) fn saved(
         self,
         x: &Tensor,
@@ -287,9 +286,7 @@ impl Kept {
         statistics: Vec<Tensor>,
     ) -> Vec<Tensor> {
         let mut saved = Vec::with_capacity(4);
-        if raw::is_host_f32(x) {
-            saved.push(x.clone());
-        }
+        saved.push(x.clone());
         saved.extend(statistics);
         saved.extend(weight.cloned());
         saved
@@ -372,59 +369,63 @@ impl Kept {
         Ok(gradients)
     }
 
-    /// By operations, from the saved normalised values, 1/deviation and weight.
+    /// By the kernels of a GPU.
     fn gradients(
         self,
+        what: &str,
         context: &Backward<'_>,
         centred: bool,
     ) -> Result<InputGradients, TensorError> {
-        let (normal, rstd, g) = (&context.saved[0], &context.saved[1], &context.grad);
-        let mut gradients = vec![context.when(0, || {
-            let inner = match context.saved.get(2) {
-                Some(weight) => g.mul(weight)?,
-                None => g.clone(),
-            };
-            let mut grad = inner.sub(&normal.mul(&inner.mul(normal)?.mean(&[-1], true)?)?)?;
-            if centred {
-                grad = grad.sub(&inner.mean(&[-1], true)?)?;
-            }
-            grad.mul(rstd)
-        })?];
-        let cols = normal.shape()[normal.rank() - 1];
+        let (x, rest) = (&context.saved[0], &context.saved[1..]);
+        let inputs: Vec<&Tensor> = [x, &context.grad].into_iter().chain(rest).collect();
         let (weight_at, bias_at) = self.places();
-        if let Some(at) = weight_at {
-            let size = Dims::from_slice(&[cols]).unwrap_or(Dims::new());
-            gradients.push(context.when(at, || sum_to(&g.mul(normal)?, &size))?);
-        }
-        if let Some(at) = bias_at {
-            gradients.push(context.when(at, || sum_leading(g, cols))?);
+        let wanted = [weight_at, bias_at].map(|at| at.filter(|at| context.wants(*at)));
+        let kernel = NormBackward {
+            centred,
+            weight: self.weight,
+            affine: wanted.iter().any(Option::is_some),
+        };
+        let mut outputs = gpu::run_all(what, &inputs, kernel)?.into_iter();
+        let for_x = outputs.next().map(|value| x.like(value, x.dims()));
+        let sums = outputs
+            .next()
+            .map(|sums| {
+                let axis = Dims::from_slice(&[0]).unwrap_or(Dims::new());
+                super::reduce::sum_over(&gpu::tensor(x, sums), &axis)?.squeeze(0)
+            })
+            .transpose()?;
+        let mut gradients = vec![for_x];
+        for (index, at) in [weight_at, bias_at].into_iter().enumerate() {
+            let Some(at) = at else { continue };
+            gradients.push(match &sums {
+                Some(sums) if context.wants(at) => Some(sums.narrow(0, index, 1)?.squeeze(0)?),
+                _ => None,
+            });
         }
         Ok(gradients)
     }
 }
 
-/// 1/√(mean(x²) + eps) over the last dimension.
-fn inverse_root(x: &Tensor, eps: f32) -> Result<Tensor, TensorError> {
-    x.mul(x)?
-        .mean(&[-1], true)?
-        .add_scalar(f64::from(eps))?
-        .rsqrt()
-}
-
-/// x · weight + bias, not recorded.
-fn affine(
+/// A normalisation by the kernel of a GPU; its result and its statistics.
+fn on_gpu(
+    what: &str,
     x: &Tensor,
     weight: Option<&Tensor>,
     bias: Option<&Tensor>,
-) -> Result<Tensor, TensorError> {
-    let mut out = x.clone();
-    if let Some(weight) = weight {
-        out = out.mul(&weight.detach()?)?;
-    }
-    if let Some(bias) = bias {
-        out = out.add(&bias.detach()?)?;
-    }
-    Ok(out)
+    eps: f32,
+    centred: bool,
+) -> Result<(Tensor, Vec<Tensor>), TensorError> {
+    let inputs: Vec<&Tensor> = [Some(x), weight, bias].into_iter().flatten().collect();
+    let kernel = Norm {
+        centred,
+        weight: weight.is_some(),
+        bias: bias.is_some(),
+        eps,
+    };
+    let mut outputs = gpu::run_all(what, &inputs, kernel)?.into_iter();
+    let y = outputs.next().map(|value| x.like(value, x.dims()));
+    let y = y.ok_or_else(|| TensorError::Failed(format!("{what}: the kernel gave nothing")))?;
+    Ok((y, outputs.map(|value| gpu::tensor(x, value)).collect()))
 }
 
 pub(super) fn optional(tensor: Option<&Tensor>) -> Result<Option<F32s>, TensorError> {

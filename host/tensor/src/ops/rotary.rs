@@ -1,8 +1,10 @@
 //! Rotary position embeddings.
 
+use tenon_gpu::kernels::Rotary;
+
 use super::{RotaryStyle, common::need_shape, shape::narrowed};
 use crate::{
-    DType, Tensor, TensorError,
+    DType, Tensor, TensorError, gpu,
     tape::{again, record_again},
 };
 
@@ -67,7 +69,11 @@ impl Tensor {
             return Ok(out);
         }
         let (cos, sin) = table(positions, inverse_frequencies, self.dtype())?;
-        let out = turn(&self.detach()?, &cos, &sin, style)?;
+        let turned = move |x: &Tensor, cos: &Tensor, sin: &Tensor, back: bool| {
+            let interleaved = style == RotaryStyle::Interleaved;
+            gpu::like(WHAT, &[x, cos, sin], Rotary { interleaved, back })
+        };
+        let out = turned(self, &cos, &sin, false)?;
         record_again(
             WHAT,
             out,
@@ -75,7 +81,7 @@ impl Tensor {
             |_| vec![cos, sin],
             move |context| {
                 let (cos, sin) = (&context.saved[0], &context.saved[1]);
-                Ok(vec![Some(turn(&context.grad, cos, &sin.neg()?, style)?)])
+                Ok(vec![Some(turned(&context.grad, cos, sin, true)?)])
             },
             || {
                 again(&[positions, inverse_frequencies], move |x, others| {

@@ -1,10 +1,11 @@
 //! Softmax and its logarithm.
 
 use burn_backend::ops::ActivationOps;
+use tenon_gpu::kernels::{Bias, Softmax, SoftmaxBackward};
 
 use super::common::{dim_back, dim_last, host_binary, host_unary};
 use crate::{
-    DType, Tensor, TensorError, cpu, raw,
+    DType, Tensor, TensorError, cpu, gpu, raw,
     tape::{again, record_again},
     value::on,
 };
@@ -30,8 +31,12 @@ impl Tensor {
                 axis,
             )?
         } else {
-            let x = self.value();
-            self.like(on!("softmax", |x| B => B::softmax(x, axis))?, self.dims())
+            let last = dim_last(self, axis)?;
+            let kernel = Softmax {
+                scale: 1.0,
+                bias: None,
+            };
+            dim_back(&gpu::like("softmax", &[&last], kernel)?, axis)?
         };
         record_again(
             "softmax",
@@ -47,11 +52,60 @@ impl Tensor {
                         host_binary(&y, &g, |y, dy, dx| cpu::softmax_backward(y, dy, cols, dx))?;
                     return Ok(vec![Some(dim_back(&grad, axis)?)]);
                 }
-                let weighted = g.mul(y)?;
-                let total = weighted.sum(&[axis as i32], true)?;
-                Ok(vec![Some(weighted.sub(&y.mul(&total)?)?)])
+                if y.numel() == 0 {
+                    return Ok(vec![Some(g.clone())]);
+                }
+                let (y, g) = (dim_last(y, axis)?, dim_last(g, axis)?);
+                let kernel = SoftmaxBackward { scale: 1.0 };
+                let grad = gpu::like("softmax", &[&y, &g], kernel)?;
+                Ok(vec![Some(dim_back(&grad, axis)?)])
             },
             || again(&[], move |x, _| x[0].softmax(axis as i32)),
+        )
+    }
+
+    /// softmax(self · scale + bias) over the keys of scores [batch, heads, tokens, keys] on a GPU. `bias`
+    /// broadcasts to them and gets no gradient.
+    pub(super) fn attention_weights(
+        &self,
+        bias: Option<&Tensor>,
+        scale: f32,
+    ) -> Result<Tensor, TensorError> {
+        const WHAT: &str = "softmax";
+        let bias = bias.map(|bias| bias.detach()?.cast(DType::F32));
+        let bias = bias.transpose()?;
+        let lies = bias.as_ref().map(|bias| {
+            let mut strides = [0; 4];
+            let mut stride = 1;
+            let axes = (0..4).rev().zip(bias.shape().iter().rev());
+            for (axis, dim) in axes.filter(|(_, dim)| **dim != 1) {
+                strides[axis] = stride;
+                stride *= dim;
+            }
+            Bias {
+                heads: self.shape()[1],
+                tokens: self.shape()[2],
+                strides,
+            }
+        });
+        let inputs: Vec<&Tensor> = [Some(self), bias.as_ref()].into_iter().flatten().collect();
+        let out = gpu::like(WHAT, &inputs, Softmax { scale, bias: lies })?;
+        let again_bias = bias.clone();
+        record_again(
+            WHAT,
+            out,
+            &[self],
+            |out| vec![out.clone()],
+            move |context| {
+                let inputs = [&context.saved[0], &context.grad];
+                let grad = gpu::like(WHAT, &inputs, SoftmaxBackward { scale })?;
+                Ok(vec![Some(grad)])
+            },
+            || {
+                again(&[], move |x, _| {
+                    x[0].attention_weights(again_bias.as_ref(), scale)
+                })
+            },
         )
     }
 

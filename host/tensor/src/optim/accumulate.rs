@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tenon_gpu::kernels::SquareSum;
+
 use super::host;
-use crate::{Tensor, TensorError, cpu, raw};
+use crate::{Tensor, TensorError, cpu, gpu, raw};
 
 /// The norm of all gradients together.
 ///
@@ -16,14 +18,14 @@ pub fn grad_norm(gradients: &[(String, Tensor)]) -> Result<f64, TensorError> {
         if raw::is_host_f32(gradient) {
             sum += cpu::square_sum(&raw::f32s(gradient)?);
         } else {
-            let squares = gradient.mul(gradient)?.sum(&[], false)?;
-            on_device.push(squares.reshape(&[1])?);
+            on_device.push(gradient);
         }
     }
-    if !on_device.is_empty() {
+    on_device.retain(|gradient| gradient.numel() > 0);
+    if let Some(one) = on_device.first() {
         // One read for all of them.
-        let squares = Tensor::cat(&on_device.iter().collect::<Vec<_>>(), 0)?;
-        sum += squares.sum(&[], false)?.item()?;
+        let [squares] = gpu::run("grad_norm", &on_device, SquareSum)?;
+        sum += gpu::tensor(one, squares).sum(&[], false)?.item()?;
     }
     Ok(sum.sqrt())
 }

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Update;
 use crate::TensorError;
 
 /// Which optimiser, with which settings.
@@ -53,17 +52,6 @@ impl Default for AdamW {
             weight_decay: 0.01,
             decay_only_matrices: true,
         }
-    }
-}
-
-impl AdamW {
-    /// The step's size and the root of the second correction: what the biased moments are set right
-    /// with.
-    pub(super) fn corrections(&self, update: &Update) -> (f64, f64) {
-        let step = i32::try_from(update.step).unwrap_or(i32::MAX);
-        let first = 1.0 - self.beta1.powi(step);
-        let second = 1.0 - self.beta2.powi(step);
-        (update.lr / first, second.sqrt())
     }
 }
 

@@ -1,11 +1,12 @@
-//! Updates as chains of tensor operations: for parameters on an accelerator, and for what is too
-//! rarely used to have a kernel of its own.
+//! Updates of parameters on a GPU, and by chains of operations what is too rarely used to have a kernel.
+
+use tenon_gpu::kernels::{self, Kernel};
 
 use super::{
     config::{Adafactor, AdamW, Lion, Sgd},
     optimizer::Update,
 };
-use crate::{Tensor, TensorError};
+use crate::{Tensor, TensorError, gpu};
 
 /// The new value of a parameter; the moments are replaced.
 pub(super) fn adamw(
@@ -15,24 +16,19 @@ pub(super) fn adamw(
     gradient: &Tensor,
     moments: &mut [Tensor],
 ) -> Result<Tensor, TensorError> {
-    let [first, second] = moments else {
-        return Ok(value.clone());
+    let step = config.step(update);
+    let kernel = kernels::AdamW {
+        beta1: step.beta1,
+        beta2: step.beta2,
+        rest1: step.rest1,
+        rest2: step.rest2,
+        eps: step.eps,
+        keep: step.keep,
+        size: step.size,
+        unroot: step.unroot,
+        gradient_scale: step.gradient_scale,
     };
-    *first = first
-        .mul_scalar(config.beta1)?
-        .add(&gradient.mul_scalar(1.0 - config.beta1)?)?;
-    let square = gradient.mul(gradient)?;
-    *second = second
-        .mul_scalar(config.beta2)?
-        .add(&square.mul_scalar(1.0 - config.beta2)?)?;
-    let (size, root) = config.corrections(update);
-    let denominator = second
-        .sqrt()?
-        .mul_scalar(1.0 / root)?
-        .add_scalar(config.eps)?;
-    value
-        .mul_scalar(1.0 - update.lr * update.decay)?
-        .sub(&first.div(&denominator)?.mul_scalar(size)?)
+    stepped(kernel, value, gradient, moments)
 }
 
 /// The new value of a parameter; the velocity is replaced.
@@ -43,22 +39,16 @@ pub(super) fn sgd(
     gradient: &Tensor,
     moments: &mut [Tensor],
 ) -> Result<Tensor, TensorError> {
-    let mut direction = gradient.add(&value.mul_scalar(update.decay)?)?;
-    if let [velocity] = moments {
-        *velocity = if update.step == 1 {
-            direction.clone()
-        } else {
-            velocity
-                .mul_scalar(config.momentum)?
-                .add(&direction.mul_scalar(1.0 - config.dampening)?)?
-        };
-        direction = if config.nesterov {
-            direction.add(&velocity.mul_scalar(config.momentum)?)?
-        } else {
-            velocity.clone()
-        };
-    }
-    value.sub(&direction.mul_scalar(update.lr)?)
+    let step = config.step(update);
+    let kernel = kernels::Sgd {
+        lr: step.lr,
+        weight_decay: step.weight_decay,
+        momentum: step.momentum,
+        rest: step.rest,
+        ahead: step.ahead,
+        gradient_scale: step.gradient_scale,
+    };
+    stepped(kernel, value, gradient, moments)
 }
 
 /// The new value of a parameter; the mean is replaced.
@@ -69,18 +59,39 @@ pub(super) fn lion(
     gradient: &Tensor,
     moments: &mut [Tensor],
 ) -> Result<Tensor, TensorError> {
-    let [mean] = moments else {
+    let step = config.step(update);
+    let kernel = kernels::Lion {
+        beta1: step.beta1,
+        rest1: step.rest1,
+        beta2: step.beta2,
+        rest2: step.rest2,
+        keep: step.keep,
+        lr: step.lr,
+        gradient_scale: step.gradient_scale,
+    };
+    stepped(kernel, value, gradient, moments)
+}
+
+/// Runs the kernel of a step, which gives the parameter and its moments.
+fn stepped(
+    kernel: impl Kernel,
+    value: &Tensor,
+    gradient: &Tensor,
+    moments: &mut [Tensor],
+) -> Result<Tensor, TensorError> {
+    if value.numel() == 0 {
         return Ok(value.clone());
-    };
-    let moved = |beta: f64| {
-        mean.mul_scalar(beta)?
-            .add(&gradient.mul_scalar(1.0 - beta)?)
-    };
-    let (direction, next) = (moved(config.beta1)?.sign()?, moved(config.beta2)?);
-    *mean = next;
-    value
-        .mul_scalar(1.0 - update.lr * update.decay)?
-        .sub(&direction.mul_scalar(update.lr)?)
+    }
+    let inputs: Vec<&Tensor> = [value, gradient].into_iter().chain(&*moments).collect();
+    let results = gpu::run_all("optimizer", &inputs, kernel)?;
+    let mut results = results
+        .into_iter()
+        .map(|result| value.like(result, value.dims()));
+    let new = results.next();
+    for (moment, result) in moments.iter_mut().zip(results) {
+        *moment = result;
+    }
+    new.ok_or_else(|| TensorError::Failed("optimizer: the kernel gave nothing".to_owned()))
 }
 
 /// The new value of a parameter; its second moments are replaced.

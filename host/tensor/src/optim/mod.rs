@@ -8,6 +8,7 @@ mod groups;
 mod host;
 mod optimizer;
 mod schedule;
+mod step;
 
 pub use accumulate::{Accumulator, clip_factor, clip_grad_norm, grad_norm};
 pub use config::{Adafactor, AdamW, Lion, OptimizerConfig, Sgd};

@@ -318,7 +318,6 @@ impl Slot {
                 })
             }
             Moments::Tensors(moments) => {
-                let gradient = &gradient.mul_scalar(update.gradient_scale)?;
                 *value = match config {
                     OptimizerConfig::Adamw(config) => {
                         device::adamw(config, update, value, gradient, moments)?
@@ -330,7 +329,8 @@ impl Slot {
                         device::lion(config, update, value, gradient, moments)?
                     }
                     OptimizerConfig::Adafactor(config) => {
-                        device::adafactor(config, update, value, gradient, moments)?
+                        let gradient = gradient.mul_scalar(update.gradient_scale)?;
+                        device::adafactor(config, update, value, &gradient, moments)?
                     }
                 };
                 Ok(())

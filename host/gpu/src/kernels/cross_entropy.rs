@@ -1,0 +1,168 @@
+//! Cross entropy of rows of logits, without keeping probabilities.
+
+use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+use super::{
+    Kernel, exactly,
+    row::{self, Rows, max_of_units, sum_of_units},
+};
+
+/// The loss of each row: lse − (1 − ε)·x[target] − ε·mean(x).
+///
+/// Takes logits [rows, classes] and targets (int, each a class) [rows]; gives the losses and log Σ eˣ,
+/// [rows] each.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy {
+    /// ε, the share of the target that is spread over all classes.
+    pub label_smoothing: f32,
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn forward<I: Int>(
+    x: &Array<f32>,
+    targets: &Array<I>,
+    losses: &mut Array<f32>,
+    sums: &mut Array<f32>,
+    rows: usize,
+    cols: usize,
+    pitch: usize,
+    smoothing: f32,
+    #[comptime] units: u32,
+    #[define(I)] _ints: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let unit = UNIT_POS as usize;
+    let start = row * pitch;
+    let mut largest = f32::min_value();
+    let mut total = 0.0f32;
+    let mut col = unit;
+    while col < cols {
+        let value = x[start + col];
+        largest = max(largest, value);
+        total += value;
+        col += units as usize;
+    }
+    let largest = max_of_units(largest, &mut shared, units);
+    let mut sum = 0.0f32;
+    let mut col = unit;
+    while col < cols {
+        sum += f32::exp(x[start + col] - largest);
+        col += units as usize;
+    }
+    let lse = largest + f32::ln(sum_of_units(sum, &mut shared, units));
+    let mean = sum_of_units(total, &mut shared, units) / f32::cast_from(cols);
+    if unit == 0 {
+        let hit = x[start + usize::cast_from(targets[row])];
+        sums[row] = lse;
+        losses[row] = (1.0 - smoothing) * (lse - hit) + smoothing * (lse - mean);
+    }
+}
+
+impl Kernel for CrossEntropy {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let [x, targets] = exactly(inputs);
+        let (x, targets) = (Rows::of(x), into_contiguous(targets));
+        let units = row::units(x.cols);
+        let [losses, sums] = [(); 2].map(|()| row::new(&x.tensor, [x.rows].into()));
+        let ints = targets.dtype.into();
+        // SAFETY: the kernel stays within `rows` and `cols`, and targets are below `cols`.
+        unsafe {
+            forward::launch_unchecked::<R>(
+                &x.tensor.client,
+                row::cubes(x.rows),
+                CubeDim::new_1d(units),
+                Rows::address(&[&x]),
+                x.arg(),
+                targets.into_array_arg(),
+                losses.clone().into_array_arg(),
+                sums.clone().into_array_arg(),
+                x.rows,
+                x.cols,
+                x.pitch,
+                self.label_smoothing,
+                units,
+                ints,
+            );
+        }
+        vec![losses, sums]
+    }
+}
+
+/// The gradient of [`CrossEntropy`]: scale · (softmax − (1 − ε)·[target] − ε/classes).
+///
+/// Takes logits [rows, classes], targets, log Σ eˣ and the scales, [rows] each; gives dx.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropyBackward {
+    /// ε, the share of the target that is spread over all classes.
+    pub label_smoothing: f32,
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn backward<I: Int>(
+    x: &Array<f32>,
+    targets: &Array<I>,
+    sums: &Array<f32>,
+    scales: &Array<f32>,
+    dx: &mut Array<f32>,
+    rows: usize,
+    cols: usize,
+    x_pitch: usize,
+    dx_pitch: usize,
+    smoothing: f32,
+    #[comptime] units: u32,
+    #[define(I)] _ints: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let (target, lse, scale) = (usize::cast_from(targets[row]), sums[row], scales[row]);
+    let rest = smoothing / f32::cast_from(cols);
+    let mut col = UNIT_POS as usize;
+    while col < cols {
+        let mut value = f32::exp(x[row * x_pitch + col] - lse) - rest;
+        if col == target {
+            value -= 1.0 - smoothing;
+        }
+        dx[row * dx_pitch + col] = value * scale;
+        col += units as usize;
+    }
+}
+
+impl Kernel for CrossEntropyBackward {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let [x, targets, sums, scales] = exactly(inputs);
+        let (x, targets) = (Rows::of(x), into_contiguous(targets));
+        let (sums, scales) = (into_contiguous(sums), into_contiguous(scales));
+        let dx = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+        let units = row::units(x.cols);
+        let ints = targets.dtype.into();
+        // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
+        unsafe {
+            backward::launch_unchecked::<R>(
+                &x.tensor.client,
+                row::cubes(x.rows),
+                CubeDim::new_1d(units),
+                Rows::address(&[&x, &dx]),
+                x.arg(),
+                targets.into_array_arg(),
+                sums.into_array_arg(),
+                scales.into_array_arg(),
+                dx.arg(),
+                x.rows,
+                x.cols,
+                x.pitch,
+                dx.pitch,
+                self.label_smoothing,
+                units,
+                ints,
+            );
+        }
+        vec![dx.tensor]
+    }
+}

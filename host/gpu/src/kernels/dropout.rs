@@ -1,0 +1,113 @@
+//! Dropout whose mask is a function of a key: the n-th element is kept when the n-th number of the key is at
+//! least p. The numbers are SplitMix64's as on the processor (`tenon_tensor::rng`), bit for bit, in pairs of
+//! 32 bits, since not every GPU has 64.
+
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::{calculate_cube_count_elemwise, prelude::*};
+
+use super::{
+    Kernel, exactly,
+    pointwise::place,
+    row::{self, Rows},
+};
+
+/// Takes x; gives x / (1 − p) where it is kept, else 0. Its own backward.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// The probability of a 0.
+    pub p: f32,
+    /// What the mask is a function of.
+    pub key: u64,
+}
+
+/// The upper half of a product.
+#[cube]
+fn upper(a: u32, b: u32) -> u32 {
+    let (a_low, a_high) = (a & 0xFFFF, a >> 16);
+    let (b_low, b_high) = (b & 0xFFFF, b >> 16);
+    let first = a_high * b_low + ((a_low * b_low) >> 16);
+    let second = a_low * b_high + (first & 0xFFFF);
+    a_high * b_high + (first >> 16) + (second >> 16)
+}
+
+/// The random number of an index in [0, 1), a multiple of 2⁻²⁴.
+#[cube]
+fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
+    // key + (index + 1) · 0x9E3779B97F4A7C15
+    let count = index + 1;
+    let product = count * 0x7F4A_7C15u32;
+    let low = product + key_low;
+    let mut carry = 0u32;
+    if low < product {
+        carry = 1u32;
+    }
+    let mut high = upper(count, 0x7F4A_7C15u32) + count * 0x9E37_79B9u32 + key_high + carry;
+    if count == 0 {
+        // 2³² · γ
+        high += 0x7F4A_7C15u32;
+    }
+    // (z ^ z >> 30) · 0xBF58476D1CE4E5B9
+    let a_low = low ^ ((low >> 30) | (high << 2));
+    let a_high = high ^ (high >> 30);
+    let b_low = a_low * 0x1CE4_E5B9u32;
+    let b_high = upper(a_low, 0x1CE4_E5B9u32) + a_low * 0xBF58_476Du32 + a_high * 0x1CE4_E5B9u32;
+    // (z ^ z >> 27) · 0x94D049BB133111EB
+    let c_low = b_low ^ ((b_low >> 27) | (b_high << 5));
+    let c_high = b_high ^ (b_high >> 27);
+    let d_high = upper(c_low, 0x1331_11EBu32) + c_low * 0x94D0_49BBu32 + c_high * 0x1331_11EBu32;
+    // z ^ z >> 31, of which the uppermost 24 bits count.
+    f32::cast_from((d_high ^ (d_high >> 31)) >> 8) * (1.0 / 16_777_216.0)
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn forward(
+    x: &Array<f32>,
+    y: &mut Array<f32>,
+    count: usize,
+    cols: usize,
+    x_pitch: usize,
+    y_pitch: usize,
+    p: f32,
+    scale: f32,
+    key_low: u32,
+    key_high: u32,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= count {
+        terminate!();
+    }
+    let mut value = 0.0f32;
+    if uniform(u32::cast_from(index), key_low, key_high) >= p {
+        value = x[place(index, cols, x_pitch)] * scale;
+    }
+    y[place(index, cols, y_pitch)] = value;
+}
+
+impl Kernel for Dropout {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let [x] = exactly(inputs).map(Rows::of);
+        let y = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+        let count = x.rows * x.cols;
+        let dim = CubeDim::new_1d(256);
+        // SAFETY: the kernel stays below `count`, and both have so many elements.
+        unsafe {
+            forward::launch_unchecked::<R>(
+                &x.tensor.client,
+                calculate_cube_count_elemwise(&x.tensor.client, count, dim),
+                dim,
+                Rows::address(&[&x, &y]),
+                x.arg(),
+                y.arg(),
+                count,
+                x.cols,
+                x.pitch,
+                y.pitch,
+                self.p,
+                1.0 / (1.0 - self.p),
+                self.key as u32,
+                (self.key >> 32) as u32,
+            );
+        }
+        vec![y.tensor]
+    }
+}

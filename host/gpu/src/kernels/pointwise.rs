@@ -1,0 +1,224 @@
+//! Activations, element by element.
+
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::{calculate_cube_count_elemwise, prelude::*};
+
+use super::{
+    Kernel, exactly,
+    row::{self, Rows},
+};
+
+/// √(2/π) and the cubic factor of GELU's tanh form; 1/√2, 1/√(2π).
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+const CUBIC: f32 = 0.044_715;
+const FRAC_1_SQRT_2: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const FRAC_1_SQRT_TAU: f32 = 0.398_942_3;
+
+/// Which function.
+///
+/// As a kernel: takes x, gives the function of it. [`Pointwise::SiluMul`] takes x and what silu(x) is
+/// multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pointwise {
+    /// x · Φ(x).
+    Gelu,
+    /// x · ½(1 + tanh(√(2/π)(x + 0.044715 x³))).
+    GeluTanh,
+    /// x · sigmoid(x).
+    Silu,
+    /// silu(x) · up.
+    SiluMul,
+}
+
+/// The slope of a function of [`Pointwise`] times dy. Takes x and dy; gives dx. Not for
+/// [`Pointwise::SiluMul`].
+#[derive(Clone, Copy, Debug)]
+pub struct PointwiseBackward(pub Pointwise);
+
+/// The gradients of [`Pointwise::SiluMul`]. Takes x, up and dy; gives dx and dup.
+#[derive(Clone, Copy, Debug)]
+pub struct SiluMulBackward;
+
+#[cube]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + f32::exp(-x))
+}
+
+/// The part of x that each function lets through.
+#[cube]
+fn share(x: f32, #[comptime] function: Pointwise) -> f32 {
+    match comptime!(function) {
+        // ½(1 + tanh u) is sigmoid(2u).
+        Pointwise::GeluTanh => sigmoid(2.0 * SQRT_2_OVER_PI * (x + CUBIC * x * x * x)),
+        Pointwise::Gelu => 0.5 * (1.0 + Erf::erf(x * FRAC_1_SQRT_2)),
+        Pointwise::Silu | Pointwise::SiluMul => sigmoid(x),
+    }
+}
+
+#[cube]
+fn slope(x: f32, #[comptime] function: Pointwise) -> f32 {
+    let share = share(x, function);
+    match comptime!(function) {
+        Pointwise::GeluTanh => {
+            let inner = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+            share + x * 2.0 * share * (1.0 - share) * inner
+        }
+        Pointwise::Gelu => share + x * FRAC_1_SQRT_TAU * f32::exp(-0.5 * x * x),
+        Pointwise::Silu | Pointwise::SiluMul => share * (1.0 + x * (1.0 - share)),
+    }
+}
+
+/// Where an element is in a tensor whose rows have this distance.
+#[cube]
+pub(super) fn place(index: usize, cols: usize, pitch: usize) -> usize {
+    let mut place = index;
+    if pitch != cols {
+        place = index / cols * pitch + index % cols;
+    }
+    place
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn forward(
+    x: &Array<f32>,
+    up: &Array<f32>,
+    y: &mut Array<f32>,
+    count: usize,
+    cols: usize,
+    x_pitch: usize,
+    up_pitch: usize,
+    y_pitch: usize,
+    #[comptime] function: Pointwise,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= count {
+        terminate!();
+    }
+    let value = x[place(index, cols, x_pitch)];
+    let mut out = value * share(value, function);
+    if comptime!(function == Pointwise::SiluMul) {
+        out *= up[place(index, cols, up_pitch)];
+    }
+    y[place(index, cols, y_pitch)] = out;
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn backward(
+    x: &Array<f32>,
+    up: &Array<f32>,
+    dy: &Array<f32>,
+    dx: &mut Array<f32>,
+    dup: &mut Array<f32>,
+    count: usize,
+    cols: usize,
+    x_pitch: usize,
+    up_pitch: usize,
+    dy_pitch: usize,
+    dx_pitch: usize,
+    #[comptime] function: Pointwise,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= count {
+        terminate!();
+    }
+    let value = x[place(index, cols, x_pitch)];
+    let mut grad = dy[place(index, cols, dy_pitch)];
+    let out = place(index, cols, dx_pitch);
+    if comptime!(function == Pointwise::SiluMul) {
+        dup[out] = grad * value * share(value, function);
+        grad *= up[place(index, cols, up_pitch)];
+    }
+    dx[out] = grad * slope(value, function);
+}
+
+fn launch<R: CubeRuntime>(count: usize, x: &Rows<R>) -> (CubeCount, CubeDim) {
+    let dim = CubeDim::new_1d(256);
+    let count = calculate_cube_count_elemwise(&x.tensor.client, count, dim);
+    (count, dim)
+}
+
+impl Kernel for Pointwise {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let mut inputs = inputs.into_iter().map(Rows::of);
+        let x = inputs.next().unwrap_or_else(|| panic!("no input"));
+        let up = inputs.next();
+        let y = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+        let up = up.as_ref().unwrap_or(&x);
+        let count = x.rows * x.cols;
+        let (cubes, dim) = launch(count, &x);
+        // SAFETY: the kernel stays below `count`, and all of these have so many elements.
+        unsafe {
+            forward::launch_unchecked::<R>(
+                &x.tensor.client,
+                cubes,
+                dim,
+                Rows::address(&[&x, up, &y]),
+                x.arg(),
+                up.arg(),
+                y.arg(),
+                count,
+                x.cols,
+                x.pitch,
+                up.pitch,
+                y.pitch,
+                self,
+            );
+        }
+        vec![y.tensor]
+    }
+}
+
+fn gradients<R: CubeRuntime>(
+    function: Pointwise,
+    x: &Rows<R>,
+    up: Option<&Rows<R>>,
+    dy: &Rows<R>,
+) -> Vec<CubeTensor<R>> {
+    let new = || Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+    let dx = new();
+    let dup = up.map(|_| new());
+    let up = up.unwrap_or(x);
+    let count = x.rows * x.cols;
+    let (cubes, dim) = launch(count, x);
+    // SAFETY: the kernel stays below `count`, and all of these have so many elements; dx and dup, of one
+    // shape, are laid out alike.
+    unsafe {
+        backward::launch_unchecked::<R>(
+            &x.tensor.client,
+            cubes,
+            dim,
+            Rows::address(&[x, up, dy, &dx]),
+            x.arg(),
+            up.arg(),
+            dy.arg(),
+            dx.arg(),
+            dup.as_ref().unwrap_or(&dx).arg(),
+            count,
+            x.cols,
+            x.pitch,
+            up.pitch,
+            dy.pitch,
+            dx.pitch,
+            function,
+        );
+    }
+    [Some(dx), dup]
+        .into_iter()
+        .flatten()
+        .map(|rows| rows.tensor)
+        .collect()
+}
+
+impl Kernel for PointwiseBackward {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let [x, dy] = exactly(inputs).map(Rows::of);
+        gradients(self.0, &x, None, &dy)
+    }
+}
+
+impl Kernel for SiluMulBackward {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let [x, up, dy] = exactly(inputs).map(Rows::of);
+        gradients(Pointwise::SiluMul, &x, Some(&up), &dy)
+    }
+}

@@ -1,0 +1,92 @@
+//! The sum of the squares of many tensors.
+
+use burn_backend::{DType, Shape};
+use burn_cubecl::{CubeRuntime, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+use super::{
+    Kernel,
+    row::{Rows, sum_of_units},
+};
+
+const UNITS: u32 = 256;
+/// Cubes for a tensor.
+const CUBES: usize = 128;
+/// Elements that are worth a cube.
+const WORTH: usize = 4096;
+
+/// The sum of all squares, in parts.
+///
+/// Takes tensors; gives one of sums, whose sum it is.
+#[derive(Clone, Copy, Debug)]
+pub struct SquareSum;
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn squares(
+    x: &Array<f32>,
+    sums: &mut Array<f32>,
+    rows: usize,
+    cols: usize,
+    pitch: usize,
+    first: usize,
+    #[comptime] units: u32,
+) {
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let mut sum = 0.0f32;
+    let count = rows * cols;
+    let mut index = ABSOLUTE_POS;
+    let step = CUBE_COUNT * units as usize;
+    while index < count {
+        let mut place = index;
+        if pitch != cols {
+            place = index / cols * pitch + index % cols;
+        }
+        let value = x[place];
+        sum += value * value;
+        index += step;
+    }
+    let sum = sum_of_units(sum, &mut shared, units);
+    if UNIT_POS == 0 {
+        sums[first + CUBE_POS] = sum;
+    }
+}
+
+impl Kernel for SquareSum {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let inputs: Vec<Rows<R>> = inputs.into_iter().map(Rows::of).collect();
+        let cubes = |x: &Rows<R>| (x.rows * x.cols).div_ceil(WORTH).clamp(1, CUBES);
+        let total = inputs.iter().map(cubes).sum::<usize>();
+        let Some(one) = inputs.first() else {
+            return Vec::new();
+        };
+        let sums = packed(&one.tensor, [total].into());
+        let mut first = 0;
+        for x in &inputs {
+            let count = cubes(x);
+            // SAFETY: the kernel stays within the tensor, and each cube has a place of its own.
+            unsafe {
+                squares::launch_unchecked::<R>(
+                    &x.tensor.client,
+                    CubeCount::Static(count as u32, 1, 1),
+                    CubeDim::new_1d(UNITS),
+                    Rows::address(&[x]),
+                    x.arg(),
+                    sums.clone().into_array_arg(),
+                    x.rows,
+                    x.cols,
+                    x.pitch,
+                    first,
+                    UNITS,
+                );
+            }
+            first += count;
+        }
+        vec![sums]
+    }
+}
+
+/// A new tensor of float32 without gaps.
+pub(super) fn packed<R: CubeRuntime>(like: &CubeTensor<R>, shape: Shape) -> CubeTensor<R> {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape, DType::F32)
+}

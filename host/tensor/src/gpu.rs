@@ -1,0 +1,80 @@
+//! Kernels of GPUs, run on tensors.
+
+use tenon_gpu::kernels::{self, Kernel};
+
+use crate::{
+    DType, Tensor, TensorError,
+    dims::Dims,
+    value::{OnDevice, Value, guard, mixed},
+};
+
+/// Whether kernels of a GPU serve a tensor: float32 with elements, not in main memory.
+#[inline]
+pub(crate) fn serves(x: &Tensor) -> bool {
+    !x.device().is_cpu() && x.dtype() == DType::F32 && x.numel() > 0
+}
+
+/// Whether a tensor is on a GPU and has elements, floats of any type.
+#[inline]
+pub(crate) fn has_floats(x: &Tensor) -> bool {
+    !x.device().is_cpu() && (x.dtype() == DType::F32 || x.is_half()) && x.numel() > 0
+}
+
+/// Runs a kernel; its results, in the order that it gives them.
+///
+/// # Errors
+/// What fails on the device.
+pub(crate) fn run<const N: usize>(
+    what: &str,
+    inputs: &[&Tensor],
+    kernel: impl Kernel,
+) -> Result<[Value; N], TensorError> {
+    let all = run_all(what, inputs, kernel)?;
+    all.try_into().map_err(|_| {
+        TensorError::Failed(format!("{what}: the kernel gave another number of results"))
+    })
+}
+
+/// As [`run`], for a number of results that depends on the kernel's settings.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_all(
+    what: &str,
+    inputs: &[&Tensor],
+    kernel: impl Kernel,
+) -> Result<Vec<Value>, TensorError> {
+    guard(what, || {
+        let inputs = inputs.iter().map(|input| match input.value() {
+            Value::Gpu(tensor) => Ok(tensor.tensor()),
+            Value::Cpu(_) => Err(mixed(what)),
+        });
+        let outputs = kernels::run(inputs.collect::<Result<_, _>>()?, kernel);
+        Ok(outputs
+            .into_iter()
+            .map(|tensor| Value::Gpu(OnDevice::new(tensor)))
+            .collect())
+    })
+}
+
+/// Runs a kernel that gives one tensor of the shape of its first input.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn like(
+    what: &str,
+    inputs: &[&Tensor],
+    kernel: impl Kernel,
+) -> Result<Tensor, TensorError> {
+    let [out] = run(what, inputs, kernel)?;
+    Ok(inputs[0].like(out, inputs[0].dims()))
+}
+
+/// A result of a kernel as a tensor, under the shape that the kernel gave it.
+pub(crate) fn tensor(like: &Tensor, value: Value) -> Tensor {
+    let shape = match &value {
+        Value::Gpu(tensor) => tensor.tensor().shape(),
+        Value::Cpu(tensor) => tensor.layout().shape().clone(),
+    };
+    like.like(value, Dims::from_slice(&shape).unwrap_or(Dims::new()))
+}
