@@ -5,6 +5,7 @@ use burn_backend::{
 };
 use burn_cuda::CudaDevice;
 use burn_wgpu::WgpuDevice;
+use cubecl::zspace::{Strides, metadata::Metadata};
 
 use crate::{Cuda, Wgpu};
 
@@ -36,6 +37,33 @@ impl Tensor {
             Self::Cuda(tensor) => tensor.shape(),
             Self::Wgpu(tensor) => tensor.shape(),
         }
+    }
+
+    /// The distances in memory between elements that are neighbours along each dimension.
+    pub fn strides(&self) -> Vec<usize> {
+        match self {
+            Self::Cuda(tensor) => tensor.meta.strides().to_vec(),
+            Self::Wgpu(tensor) => tensor.meta.strides().to_vec(),
+        }
+    }
+
+    /// Whether its elements lie one after the other.
+    pub fn is_contiguous(&self) -> bool {
+        match self {
+            Self::Cuda(tensor) => tensor.is_contiguous(),
+            Self::Wgpu(tensor) => tensor.is_contiguous(),
+        }
+    }
+
+    /// The same memory under other dimensions, which must stay within it.
+    #[must_use]
+    pub fn with_layout(mut self, shape: Shape, strides: &[usize]) -> Self {
+        let meta = match &mut self {
+            Self::Cuda(tensor) => &mut tensor.meta,
+            Self::Wgpu(tensor) => &mut tensor.meta,
+        };
+        **meta = Metadata::new(shape, Strides::from(strides.to_vec()));
+        self
     }
 
     /// The type of its elements.

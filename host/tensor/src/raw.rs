@@ -5,7 +5,12 @@ use std::{borrow::Cow, ops::Deref};
 use burn_backend::{Bytes, DType as BurnType, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-use crate::{DType, Device, Tensor, TensorError, dims::Dims, recycled::Buffer, value::Value};
+use crate::{
+    DType, Device, Tensor, TensorError,
+    dims::Dims,
+    recycled::Buffer,
+    value::{OnDevice, Value},
+};
 
 /// Row-major float32 numbers of a tensor. Borrows the tensor's memory where that is contiguous and
 /// holds a copy otherwise.
@@ -241,16 +246,37 @@ pub(crate) fn view_strides(
 
 /// The same memory under another shape, if that needs no copy.
 pub(crate) fn viewed(tensor: &Tensor, target: &Dims) -> Option<Tensor> {
-    let Value::Cpu(flex) = tensor.value() else {
+    if tensor.numel() == 0 {
         return None;
+    }
+    let flex = match tensor.value() {
+        Value::Cpu(flex) => flex,
+        Value::Gpu(value) => return viewed_on_gpu(tensor, &value.tensor(), target),
     };
     let layout = flex.layout();
-    if tensor.numel() == 0 || layout.is_contiguous() {
+    if layout.is_contiguous() {
         return None;
     }
     let strides = view_strides(tensor.shape(), layout.strides(), target)?;
     let layout = Layout::new(Shape::from(target.to_vec()), strides, layout.start_offset());
     Some(tensor.like(Value::Cpu(flex.clone().with_layout(layout)), *target))
+}
+
+fn viewed_on_gpu(tensor: &Tensor, value: &tenon_gpu::Tensor, target: &Dims) -> Option<Tensor> {
+    if value.is_contiguous() || tensor.rank() == 0 || target.is_empty() {
+        return None;
+    }
+    let strides: Vec<isize> = value
+        .strides()
+        .iter()
+        .map(|stride| *stride as isize)
+        .collect();
+    let strides = view_strides(tensor.shape(), &strides, target)?;
+    let strides: Vec<usize> = strides.iter().map(|stride| *stride as usize).collect();
+    let view = value
+        .clone()
+        .with_layout(Shape::from(target.to_vec()), &strides);
+    Some(tensor.like(Value::Gpu(OnDevice::new(view)), *target))
 }
 
 /// A float32 tensor [batch, tokens, heads, head-dim] on the processor whose heads lie contiguous,

@@ -31,3 +31,8 @@ fn plain() {
 fn misuse() {
     ops::misuse(&Device::cpu());
 }
+
+#[test]
+fn limits() {
+    ops::limits(&Device::cpu());
+}

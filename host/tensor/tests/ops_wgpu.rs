@@ -40,6 +40,20 @@ fn plain() {
 }
 
 #[test]
+fn training() {
+    if let Some(device) = device() {
+        ops::training(&device);
+    }
+}
+
+#[test]
+fn limits() {
+    if let Some(device) = device() {
+        ops::limits(&device);
+    }
+}
+
+#[test]
 fn misuse() {
     if let Some(device) = device() {
         ops::misuse(&device);

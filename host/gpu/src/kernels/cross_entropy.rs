@@ -59,7 +59,12 @@ fn forward<I: Int>(
     if unit == 0 {
         let hit = x[start + usize::cast_from(targets[row])];
         sums[row] = lse;
-        losses[row] = (1.0 - smoothing) * (lse - hit) + smoothing * (lse - mean);
+        let mut loss = (1.0 - smoothing) * (lse - hit);
+        // Of classes that are ruled out the mean is infinite, and 0 times that is no number.
+        if smoothing != 0.0 {
+            loss += smoothing * (lse - mean);
+        }
+        losses[row] = loss;
     }
 }
 
@@ -129,7 +134,12 @@ fn backward<I: Int>(
         if col == target {
             value -= 1.0 - smoothing;
         }
-        dx[row * dx_pitch + col] = value * scale;
+        value *= scale;
+        // Rows that do not count, whatever is in them.
+        if scale == 0.0 {
+            value = 0.0f32;
+        }
+        dx[row * dx_pitch + col] = value;
         col += units as usize;
     }
 }

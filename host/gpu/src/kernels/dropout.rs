@@ -8,10 +8,10 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 use super::{
     Kernel, exactly,
     pointwise::place,
-    row::{self, Rows},
+    row::{self, Rows, position},
 };
 
-/// Takes x; gives x / (1 − p) where it is kept, else 0. Its own backward.
+/// Takes x, of less than 2³² elements; gives x / (1 − p) where it is kept, else 0. Its own backward.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     /// The probability of a 0.
@@ -72,7 +72,7 @@ fn forward(
     key_low: u32,
     key_high: u32,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }

@@ -4,7 +4,7 @@
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{Kernel, exactly, square_sum::packed};
+use super::{Kernel, exactly, row::position, square_sum::packed};
 
 /// The numbers of an AdamW step. Takes the parameter, the gradient and both moments; gives the parameter and
 /// the moments.
@@ -50,7 +50,7 @@ fn adamw(
     unroot: f32,
     gradient_scale: f32,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }
@@ -159,7 +159,7 @@ fn sgd(
     #[comptime] has_velocity: bool,
     #[comptime] nesterov: bool,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }
@@ -255,7 +255,7 @@ fn lion(
     lr: f32,
     gradient_scale: f32,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }

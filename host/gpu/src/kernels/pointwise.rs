@@ -5,7 +5,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows},
+    row::{self, Rows, position},
 };
 
 /// √(2/π) and the cubic factor of GELU's tanh form; 1/√2, 1/√(2π).
@@ -90,7 +90,7 @@ fn forward(
     y_pitch: usize,
     #[comptime] function: Pointwise,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }
@@ -117,7 +117,7 @@ fn backward(
     dx_pitch: usize,
     #[comptime] function: Pointwise,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }

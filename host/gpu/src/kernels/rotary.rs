@@ -6,7 +6,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 use super::{
     Kernel, exactly,
     pointwise::place,
-    row::{self, Rows},
+    row::{self, Rows, position},
 };
 
 /// Takes x [batch, tokens, heads, head-dim] and the angles' cosines and sines [batch, tokens, 1, pairs];
@@ -34,7 +34,7 @@ fn turn(
     sign: f32,
     #[comptime] interleaved: bool,
 ) {
-    let index = ABSOLUTE_POS;
+    let index = position();
     if index >= count {
         terminate!();
     }

@@ -102,6 +102,12 @@ pub(super) fn units(cols: usize) -> u32 {
     (cols.next_power_of_two() as u32).clamp(32, 256)
 }
 
+/// The number of this unit among all. CubeCL's own is no more than 32 bits on CUDA.
+#[cube]
+pub(super) fn position() -> usize {
+    CUBE_POS * CUBE_DIM as usize + UNIT_POS as usize
+}
+
 /// The sum over the units of a cube, for all of them.
 #[cube]
 pub(super) fn sum_of_units(

@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{Rows, sum_of_units},
+    row::{Rows, position, sum_of_units},
 };
 
 const UNITS: u32 = 256;
@@ -34,7 +34,7 @@ fn squares(
     let mut shared = SharedMemory::<f32>::new(units as usize);
     let mut sum = 0.0f32;
     let count = rows * cols;
-    let mut index = ABSOLUTE_POS;
+    let mut index = position();
     let step = CUBE_COUNT * units as usize;
     while index < count {
         let mut place = index;
@@ -63,13 +63,18 @@ impl Kernel for SquareSum {
         let mut first = 0;
         for x in &inputs {
             let count = cubes(x);
+            // The walk goes past the end, where 32 bits would begin anew.
+            let address = match (x.rows * x.cols) >> 31 {
+                0 => Rows::address(&[x]),
+                _ => AddressType::U64,
+            };
             // SAFETY: the kernel stays within the tensor, and each cube has a place of its own.
             unsafe {
                 squares::launch_unchecked::<R>(
                     &x.tensor.client,
                     CubeCount::Static(count as u32, 1, 1),
                     CubeDim::new_1d(UNITS),
-                    Rows::address(&[x]),
+                    address,
                     x.arg(),
                     sums.clone().into_array_arg(),
                     x.rows,

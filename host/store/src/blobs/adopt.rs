@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
@@ -46,7 +47,7 @@ impl Blobs {
             };
             let stamp = look(&file)?;
             // Not as `reopen` does, which wants to write.
-            let (digest, size) = digest_of(file.path(), read)?;
+            let (digest, size) = digest_of(&mut open(file.path())?, path, read)?;
             let mut sealed = SealedBlob::of(self.clone(), file, digest, size);
             sealed.stamp = Some(stamp);
             return Ok(sealed);
@@ -98,9 +99,13 @@ impl Blobs {
 }
 
 /// Digest and length of a file. `read` is told the bytes of each piece.
-fn digest_of(path: &Path, read: &mut dyn FnMut(u64)) -> Result<(Digest, u64), StoreError> {
+fn digest_of(
+    file: &mut (impl Read + Send),
+    path: &Path,
+    read: &mut dyn FnMut(u64),
+) -> Result<(Digest, u64), StoreError> {
     let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
-    pieces(&mut open(path)?, path, |piece| {
+    pieces(file, path, |piece| {
         hasher.update(piece);
         size += piece.len() as u64;
         read(piece.len() as u64);
@@ -109,21 +114,21 @@ fn digest_of(path: &Path, read: &mut dyn FnMut(u64)) -> Result<(Digest, u64), St
     Ok((Digest::from(hasher.finalize()), size))
 }
 
-/// Digest, SHA-256 (64 hexadecimal digits) and length of a file. Each digest is computed by a thread that
-/// reads for itself: that is faster than handing over the bytes.
-pub(super) fn digests_of(path: &Path) -> Result<(Digest, String, u64), StoreError> {
-    let mut file = open(path)?;
+/// Digest, SHA-256 (64 hexadecimal digits) and length of a file, from its beginning. Each digest is computed
+/// by a thread that reads for itself: that is faster than handing over the bytes.
+pub(super) fn digests_of(file: &File, path: &Path) -> Result<(Digest, String, u64), StoreError> {
     thread::scope(|scope| {
-        let sha256 = scope.spawn(move || {
+        let work = move || {
             let mut hasher = sha2::Sha256::new();
-            pieces(&mut file, path, |piece| {
+            pieces(&mut FromStart { file, at: 0 }, path, |piece| {
                 hasher.update(piece);
                 Ok(())
             })?;
             let bytes = hasher.finalize();
             Ok::<String, StoreError>(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-        });
-        let found = digest_of(path, &mut |_| ());
+        };
+        let sha256 = begin(scope, work).map_err(|e| StoreError::io("read", path, e))?;
+        let found = digest_of(&mut FromStart { file, at: 0 }, path, &mut |_| ());
         let gone = |_| StoreError::io("read", path, io::Error::other("a thread is gone"));
         let sha256 = sha256.join().map_err(gone)??;
         let (digest, size) = found?;
@@ -135,9 +140,32 @@ fn open(path: &Path) -> Result<File, StoreError> {
     File::open(path).map_err(|e| StoreError::io("open", path, e))
 }
 
+/// Reads a file that others read too, each from its own place.
+struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Starts a thread of a scope; an error where the system has none left.
+fn begin<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<thread::ScopedJoinHandle<'scope, T>> {
+    let builder = thread::Builder::new().name("tenon-read".to_owned());
+    builder.spawn_scoped(scope, work)
+}
+
 /// Runs `each` over the pieces of a file, while a thread reads the next ones.
 fn pieces(
-    file: &mut File,
+    file: &mut (impl Read + Send),
     path: &Path,
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), StoreError> {
@@ -148,7 +176,7 @@ fn pieces(
             // The receiver is there: this cannot fail.
             let _ = give_back.send((vec![0; PIECE], 0));
         }
-        let reader = scope.spawn(move || -> io::Result<()> {
+        let work = move || -> io::Result<()> {
             for (mut buffer, _) in free {
                 let count = read_once(file, &mut buffer)?;
                 // Nobody takes it: what was done with a piece before has failed.
@@ -157,7 +185,8 @@ fn pieces(
                 }
             }
             Ok(())
-        });
+        };
+        let reader = begin(scope, work).map_err(|e| StoreError::io("read", path, e))?;
         for (buffer, count) in read {
             each(&buffer[..count]).map_err(|e| StoreError::io("take", path, e))?;
             // The reader is at the end of the file, or gone for a reason of which it tells.
@@ -174,7 +203,7 @@ fn pieces(
 /// A buffer and how much of it is filled.
 type Piece = (Vec<u8>, usize);
 
-fn read_once(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_once(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

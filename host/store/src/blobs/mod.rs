@@ -244,17 +244,22 @@ impl Blobs {
         let path = self.path(digest);
         let file = self.open_file(digest, &path)?;
         let stamp = Stamp::of(&file).map_err(|e| StoreError::io("read", &path, e))?;
-        let (found, sha256, _) = digests_of(&path)?;
-        if found != *digest {
+        let (found, sha256, _) = digests_of(&file, &path)?;
+        let changed = !Stamp::of(&file).is_ok_and(|now| now == stamp);
+        if found != *digest || changed {
             return Err(corrupt(digest, &path, "its bytes have another digest"));
         }
         self.shared().verified.lock().insert(*digest, stamp);
-        self.table().update(&digest.hex(), |info| {
+        let kept = self.table().update(&digest.hex(), |info| {
             Ok::<_, StoreError>(info.map(|info| BlobInfo {
                 sha256: Some(sha256.clone()),
                 ..info
             }))
-        })?;
+        });
+        if let Err(error) = kept {
+            // It is only read once more the next time.
+            tracing::debug!(%error, blob = %digest, "its SHA-256 could not be kept");
+        }
         Ok(sha256)
     }
 

@@ -166,7 +166,7 @@ impl Partial {
             ..
         } = self;
         let fail = |error| StoreError::io("read", &path, error);
-        let (digest, found, size) = digests_of(&path)?;
+        let (digest, found, size) = digests_of(&file, &path)?;
         let mut name = TempPath::try_from_path(&path).map_err(fail)?;
         name.disable_cleanup(true);
         let file = NamedTempFile::from_parts(file, name);

@@ -226,7 +226,9 @@ impl SealedBlob {
         blobs.table().update(&digest.hex(), |known| {
             Ok::<_, StoreError>(Some(BlobInfo {
                 size,
-                sha256: sha256.clone().or_else(|| known.and_then(|known| known.sha256)),
+                sha256: sha256
+                    .clone()
+                    .or_else(|| known.and_then(|known| known.sha256)),
                 put_ms: now_ms(),
             }))
         })?;

@@ -17,7 +17,7 @@ pub(super) fn configure() {
         let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
         if let (CacheConfig::Target, Some(folder)) = (&config.autotune.cache, folder()) {
             config.autotune.cache = CacheConfig::File(folder.clone());
-            config.compilation.cache = Some(CacheConfig::File(folder));
+            config.compilation.cache = Some(CacheConfig::File(folder.join(tenon_gpu::KERNELS)));
         }
         if env::var_os("CUBECL_AUTOTUNE_LEVEL").is_none()
             && matches!(config.autotune.level, AutotuneLevel::Balanced)

@@ -88,8 +88,8 @@ fn composed(
         && gpu::has_floats(q)
     {
         // All of it: the scores are most of the memory that moves.
-        let [q, k, v] = [q.cast(dtype)?, k.cast(dtype)?, v.cast(dtype)?];
-        return composed(&q, &k, &v, bias, scale)?.cast(DType::F32);
+        let q = q.mul_scalar(f64::from(scale))?.cast(dtype)?;
+        return composed(&q, &k.cast(dtype)?, &v.cast(dtype)?, bias, 1.0)?.cast(DType::F32);
     }
     let heads_first = |x: &Tensor| x.permute(&[0, 2, 1, 3]);
     let k = repeated(&heads_first(k)?, heads)?;
@@ -104,13 +104,23 @@ pub(crate) fn weights(
     bias: Option<&Tensor>,
     scale: f32,
 ) -> Result<Tensor, TensorError> {
-    let k = k.transpose(-1, -2)?;
-    let plain = bias.is_none_or(|bias| !bias.is_tracked());
-    if plain && gpu::has_floats(q) {
+    let (k, plain) = (
+        k.transpose(-1, -2)?,
+        bias.is_none_or(|bias| !bias.is_tracked()),
+    );
+    // Scores of float16 may overflow unless the scale goes to q; it is smaller than they are, besides.
+    if plain && gpu::serves(q) && autocast([q, &k]).is_none() {
         return q.matmul(&k)?.attention_weights(bias, scale);
     }
-    // The scale goes to q, which is smaller than the scores.
-    let mut scores = q.mul_scalar(f64::from(scale))?.matmul(&k)?;
+    let q = if scale == 1.0 {
+        q.clone()
+    } else {
+        q.mul_scalar(f64::from(scale))?
+    };
+    let mut scores = q.matmul(&k)?;
+    if plain && gpu::has_floats(&scores) {
+        return scores.attention_weights(bias, 1.0);
+    }
     if let Some(bias) = bias {
         scores = scores.add(bias)?;
     }

@@ -84,7 +84,10 @@ impl Tensor {
         // The share of each row in the result; the gradient of the logits is this times
         // (softmax − (1 − ε)[target] − ε/classes).
         let share = match reduction {
-            Reduction::Mean => counts.div(&counts.sum(&[], true)?)?,
+            // Where none counts, all shares are 0 divided by 0.
+            Reduction::Mean => counts
+                .div(&counts.sum(&[], true)?)?
+                .masked_fill(&ignored, 0.0)?,
             _ => counts,
         };
         let out = match reduction {

@@ -90,7 +90,6 @@ impl Tensor {
         });
         let inputs: Vec<&Tensor> = [Some(self), bias.as_ref()].into_iter().flatten().collect();
         let out = gpu::like(WHAT, &inputs, Softmax { scale, bias: lies })?;
-        let again_bias = bias.clone();
         record_again(
             WHAT,
             out,
@@ -102,8 +101,9 @@ impl Tensor {
                 Ok(vec![Some(grad)])
             },
             || {
-                again(&[], move |x, _| {
-                    x[0].attention_weights(again_bias.as_ref(), scale)
+                let others: Vec<&Tensor> = bias.iter().collect();
+                again(&others, move |x, others| {
+                    x[0].attention_weights(others.first(), scale)
                 })
             },
         )

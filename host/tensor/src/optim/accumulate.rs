@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tenon_gpu::kernels::SquareSum;
 
 use super::host;
-use crate::{Tensor, TensorError, cpu, gpu, raw};
+use crate::{DType, Tensor, TensorError, cpu, gpu, raw};
 
 /// The norm of all gradients together.
 ///
@@ -15,8 +15,9 @@ pub fn grad_norm(gradients: &[(String, Tensor)]) -> Result<f64, TensorError> {
     let mut sum = 0.0;
     let mut on_device = Vec::new();
     for (_, gradient) in gradients {
-        if raw::is_host_f32(gradient) {
-            sum += cpu::square_sum(&raw::f32s(gradient)?);
+        let gradient = gradient.cast(DType::F32)?;
+        if raw::is_host_f32(&gradient) {
+            sum += cpu::square_sum(&raw::f32s(&gradient)?);
         } else {
             on_device.push(gradient);
         }
@@ -24,7 +25,8 @@ pub fn grad_norm(gradients: &[(String, Tensor)]) -> Result<f64, TensorError> {
     on_device.retain(|gradient| gradient.numel() > 0);
     if let Some(one) = on_device.first() {
         // One read for all of them.
-        let [squares] = gpu::run("grad_norm", &on_device, SquareSum)?;
+        let all: Vec<&Tensor> = on_device.iter().collect();
+        let [squares] = gpu::run("grad_norm", &all, SquareSum)?;
         sum += gpu::tensor(one, squares).sum(&[], false)?.item()?;
     }
     Ok(sum.sqrt())

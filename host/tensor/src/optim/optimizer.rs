@@ -123,6 +123,7 @@ impl Optimizer {
                     "optimizer: there is a gradient for `{name}`, but no such parameter"
                 ))
             })?;
+            value.need_same("optimizer", gradient)?;
             let slot = self.slots.get(name);
             let kept = slot.map_or(value.shape(), |slot| slot.shape.as_slice());
             if value.shape() != gradient.shape() || value.shape() != kept {

@@ -6,10 +6,13 @@
 pub mod case;
 mod coarse;
 mod exhausted;
+#[path = "../support/gpt.rs"]
+mod gpt;
 mod misuse;
 pub mod nd;
 mod plain;
 mod simple;
+mod training;
 
 use std::{
     collections::BTreeSet,
@@ -77,6 +80,15 @@ fn each(cases: &[Case], check: impl Fn(&Case)) {
         .filter(|case| catch_unwind(AssertUnwindSafe(|| check(case))).is_err())
         .count();
     assert_eq!(failed, 0, "cases failed; each has said why");
+}
+
+pub fn training(device: &Device) {
+    training::optimisers(device);
+    training::model(device);
+}
+
+pub fn limits(device: &Device) {
+    training::limits(device);
 }
 
 pub fn plain(device: &Device) {
