@@ -86,6 +86,9 @@ fn a_folder_becomes_a_model_and_a_folder_again() {
     assert_eq!(manifest["vocabulary"], TOKENS);
     assert_eq!(manifest["recipe_config"]["n_embd"], 8);
     assert_eq!(manifest["origin"]["source"], folder.text());
+    // The file as it is: its digest is the stored blob's.
+    let origin = &manifest["origin"]["weights"]["model.safetensors"];
+    assert_eq!(origin, &manifest["weights"]);
     assert_eq!(stored(&room, "gpt2"), file, "as it is, byte for byte");
     // The recipe's sequence speaks the tokenizer's language.
     assert_eq!(report["special_tokens"]["<eos>"], "<|endoftext|>");
