@@ -18,7 +18,7 @@ from torch import nn
 
 
 # Vocabulary, tokens, layers, heads, width: those of the Rust bench.
-PRESETS = {"small": (4096, 128, 4, 4, 256), "gpt2-small": (50257, 1024, 12, 12, 768)}
+PRESETS = {"small": (4096, 128, 4, 4, 256), "gpt2-small": (50257, 1024, 12, 12, 768), "launches": (64, 8, 4, 4, 32)}
 
 
 class Conv1D(nn.Module):

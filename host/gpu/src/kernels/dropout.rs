@@ -11,7 +11,7 @@ use super::{
     row::{self, Rows, position},
 };
 
-/// Takes x, of less than 2³² elements; gives x / (1 − p) where it is kept, else 0. Its own backward.
+/// Takes x, of less than 2³² elements of any type of floats; gives x / (1 − p) where it is kept, else 0. Its own backward.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     /// The probability of a 0.
@@ -60,9 +60,9 @@ fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward(
-    x: &Array<f32>,
-    y: &mut Array<f32>,
+fn forward<F: Float>(
+    x: &Array<F>,
+    y: &mut Array<F>,
     count: usize,
     cols: usize,
     x_pitch: usize,
@@ -71,14 +71,15 @@ fn forward(
     scale: f32,
     key_low: u32,
     key_high: u32,
+    #[define(F)] _floats: StorageType,
 ) {
     let index = position();
     if index >= count {
         terminate!();
     }
-    let mut value = 0.0f32;
+    let mut value = F::new(0.0);
     if uniform(u32::cast_from(index), key_low, key_high) >= p {
-        value = x[place(index, cols, x_pitch)] * scale;
+        value = F::cast_from(f32::cast_from(x[place(index, cols, x_pitch)]) * scale);
     }
     y[place(index, cols, y_pitch)] = value;
 }
@@ -86,7 +87,8 @@ fn forward(
 impl Kernel for Dropout {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x] = exactly(inputs).map(Rows::of);
-        let y = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+        let y = Rows::of(row::alike(&x.tensor));
+        let floats = x.tensor.dtype.into();
         let count = x.rows * x.cols;
         let dim = CubeDim::new_1d(256);
         // SAFETY: the kernel stays below `count`, and both have so many elements.
@@ -106,6 +108,7 @@ impl Kernel for Dropout {
                 1.0 / (1.0 - self.p),
                 self.key as u32,
                 (self.key >> 32) as u32,
+                floats,
             );
         }
         vec![y.tensor]

@@ -22,7 +22,7 @@ pub use norm::{Norm, NormBackward};
 pub use optim::{AdamW, Lion, Sgd};
 pub use pointwise::{Pointwise, PointwiseBackward, SiluMulBackward};
 pub use rotary::Rotary;
-pub use softmax::{Bias, Softmax, SoftmaxBackward};
+pub use softmax::{Scores, Softmax, SoftmaxBackward};
 pub use square_sum::SquareSum;
 
 use crate::{Tensor, tensor::mixed};

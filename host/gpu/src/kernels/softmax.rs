@@ -1,40 +1,75 @@
 //! Softmax over the last dimension, with what attention does before it.
 
+use burn_backend::DType;
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 use super::{
-    Kernel, exactly,
+    Kernel,
     row::{self, Rows, max_of_units, sum_of_units},
 };
 
-/// How a bias [batch or 1, heads or 1, tokens or 1, keys or 1] lies over scores [batch, heads, tokens, keys].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bias {
+/// What attention does to its scores [batch, heads, tokens, keys].
+#[derive(Clone, Copy, Debug)]
+pub struct Scores {
     /// Heads of the scores.
     pub heads: usize,
     /// Tokens of the scores.
     pub tokens: usize,
-    /// The distances between batches, heads, tokens and keys of the bias; 0 where it has one for all.
-    pub strides: [usize; 4],
+    /// Of a bias [batch or 1, heads or 1, tokens or 1, keys or 1] that is added, the distances between
+    /// batches, heads, tokens and keys; 0 where it has one for all.
+    pub bias: Option<[usize; 4]>,
+    /// Whether a token sees some keys only: from the first number of the ranges [batch, tokens, 2] up to the
+    /// second. Others get 0; without any, all do.
+    pub ranges: bool,
 }
 
-/// x → softmax(x · scale + bias) over the last dimension.
+impl Scores {
+    /// Of rows that are no scores.
+    const NONE: Self = Self {
+        heads: 1,
+        tokens: 1,
+        bias: None,
+        ranges: false,
+    };
+}
+
+/// x → softmax(x · scale + bias) over the last dimension, or the part of it that may be seen.
 ///
-/// Takes x [..., cols] of any type of floats, and the bias (float32) where there is one; gives the result, of
-/// x's type.
+/// Takes x [..., cols] of any type of floats, and, where there are any, the bias (float32) and the ranges
+/// (int); gives the result, of x's type.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax {
     /// What x is multiplied by.
     pub scale: f32,
-    /// How the bias lies.
-    pub bias: Option<Bias>,
+    /// What x is, where it is scores of attention.
+    pub scores: Option<Scores>,
+}
+
+/// The columns that a row sees.
+#[cube]
+fn seen<I: Int>(
+    ranges: &Array<I>,
+    row: usize,
+    cols: usize,
+    heads: usize,
+    tokens: usize,
+    #[comptime] has_ranges: bool,
+) -> (usize, usize) {
+    let (mut first, mut last) = (0usize, cols);
+    if has_ranges {
+        let query = row / tokens / heads * tokens + row % tokens;
+        first = usize::cast_from(ranges[2 * query]);
+        last = usize::cast_from(ranges[2 * query + 1]);
+    }
+    (first, last)
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward<F: Float>(
+fn forward<F: Float, I: Int>(
     x: &Array<F>,
     bias: &Array<f32>,
+    ranges: &Array<I>,
     y: &mut Array<F>,
     rows: usize,
     cols: usize,
@@ -48,8 +83,10 @@ fn forward<F: Float>(
     of_token: usize,
     of_key: usize,
     #[comptime] has_bias: bool,
+    #[comptime] has_ranges: bool,
     #[comptime] units: u32,
     #[define(F)] _floats: StorageType,
+    #[define(I)] _ints: StorageType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -63,9 +100,10 @@ fn forward<F: Float>(
         let (token, rest) = (row % tokens, row / tokens);
         place = token * of_token + (rest % heads) * of_head + (rest / heads) * of_batch;
     }
+    let (first, last) = seen(ranges, row, cols, heads, tokens, has_ranges);
     let mut largest = f32::min_value();
-    let mut col = unit;
-    while col < cols {
+    let mut col = first + unit;
+    while col < last {
         let mut value = f32::cast_from(x[start + col]) * scale;
         if has_bias {
             value += bias[place + col * of_key];
@@ -75,8 +113,8 @@ fn forward<F: Float>(
     }
     let largest = max_of_units(largest, &mut shared, units);
     let mut sum = 0.0f32;
-    let mut col = unit;
-    while col < cols {
+    let mut col = first + unit;
+    while col < last {
         let mut value = f32::cast_from(x[start + col]) * scale;
         if has_bias {
             value += bias[place + col * of_key];
@@ -87,11 +125,15 @@ fn forward<F: Float>(
     let share = 1.0 / sum_of_units(sum, &mut shared, units);
     let mut col = unit;
     while col < cols {
-        let mut value = f32::cast_from(x[start + col]) * scale;
-        if has_bias {
-            value += bias[place + col * of_key];
+        let mut power = 0.0f32;
+        if col >= first && col < last {
+            let mut value = f32::cast_from(x[start + col]) * scale;
+            if has_bias {
+                value += bias[place + col * of_key];
+            }
+            power = f32::exp(value - largest) * share;
         }
-        y[out + col] = F::cast_from(f32::exp(value - largest) * share);
+        y[out + col] = F::cast_from(power);
         col += units as usize;
     }
 }
@@ -100,16 +142,17 @@ impl Kernel for Softmax {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let mut inputs = inputs.into_iter();
         let x = Rows::of(inputs.next().unwrap_or_else(|| panic!("softmax: no input")));
-        let bias = inputs.next().map(into_contiguous);
+        let scores = self.scores.unwrap_or(Scores::NONE);
+        let mut next = |there: bool| there.then(|| inputs.next().map(into_contiguous)).flatten();
+        let (bias, ranges) = (next(scores.bias.is_some()), next(scores.ranges));
         let y = Rows::of(row::alike(&x.tensor));
         let floats = x.tensor.dtype.into();
+        let ranges = ranges.unwrap_or_else(|| x.tensor.clone());
+        let ints = ints_of(&ranges, scores.ranges);
         let units = row::units(x.cols);
-        let lies = self.bias.unwrap_or(Bias {
-            heads: 1,
-            tokens: 1,
-            strides: [0; 4],
-        });
-        // SAFETY: the kernel stays within `rows` and `cols`, and within the bias by its strides.
+        let strides = scores.bias.unwrap_or([0; 4]);
+        // SAFETY: the kernel stays within `rows` and `cols`, within the bias by its strides, and the ranges,
+        // one for each batch and token, within `cols`.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
@@ -118,40 +161,55 @@ impl Kernel for Softmax {
                 Rows::address(&[&x, &y]),
                 x.arg(),
                 bias.unwrap_or_else(|| x.tensor.clone()).into_array_arg(),
+                ranges.into_array_arg(),
                 y.arg(),
                 x.rows,
                 x.cols,
                 x.pitch,
                 y.pitch,
                 self.scale,
-                lies.heads,
-                lies.tokens,
-                lies.strides[0],
-                lies.strides[1],
-                lies.strides[2],
-                lies.strides[3],
-                self.bias.is_some(),
+                scores.heads,
+                scores.tokens,
+                strides[0],
+                strides[1],
+                strides[2],
+                strides[3],
+                scores.bias.is_some(),
+                scores.ranges,
                 units,
                 floats,
+                ints,
             );
         }
         vec![y.tensor]
     }
 }
 
+/// The type of ranges; where there are none, one that every device has.
+fn ints_of<R: CubeRuntime>(ranges: &CubeTensor<R>, there: bool) -> StorageType {
+    if there {
+        ranges.dtype.into()
+    } else {
+        DType::I32.into()
+    }
+}
+
 /// The gradient of [`Softmax`]: scale · y · (dy − Σ y·dy).
 ///
-/// Takes y and dy, of one type of floats; gives dx.
+/// Takes y and dy, of one type of floats, and the ranges where there are any; gives dx.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxBackward {
     /// What x was multiplied by.
     pub scale: f32,
+    /// What x was, where it was scores of attention.
+    pub scores: Option<Scores>,
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn backward<F: Float>(
+fn backward<F: Float, I: Int>(
     y: &Array<F>,
     dy: &Array<F>,
+    ranges: &Array<I>,
     dx: &mut Array<F>,
     rows: usize,
     cols: usize,
@@ -159,8 +217,12 @@ fn backward<F: Float>(
     dy_pitch: usize,
     dx_pitch: usize,
     scale: f32,
+    heads: usize,
+    tokens: usize,
+    #[comptime] has_ranges: bool,
     #[comptime] units: u32,
     #[define(F)] _floats: StorageType,
+    #[define(I)] _ints: StorageType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -168,25 +230,36 @@ fn backward<F: Float>(
     }
     let mut shared = SharedMemory::<f32>::new(units as usize);
     let unit = UNIT_POS as usize;
+    let (first, last) = seen(ranges, row, cols, heads, tokens, has_ranges);
     let mut sum = 0.0f32;
-    let mut col = unit;
-    while col < cols {
+    let mut col = first + unit;
+    while col < last {
         sum += f32::cast_from(y[row * y_pitch + col]) * f32::cast_from(dy[row * dy_pitch + col]);
         col += units as usize;
     }
     let total = sum_of_units(sum, &mut shared, units);
     let mut col = unit;
     while col < cols {
-        let value = f32::cast_from(y[row * y_pitch + col]);
-        let slope = f32::cast_from(dy[row * dy_pitch + col]) - total;
-        dx[row * dx_pitch + col] = F::cast_from(scale * value * slope);
+        let mut value = 0.0f32;
+        if col >= first && col < last {
+            let slope = f32::cast_from(dy[row * dy_pitch + col]) - total;
+            value = scale * f32::cast_from(y[row * y_pitch + col]) * slope;
+        }
+        dx[row * dx_pitch + col] = F::cast_from(value);
         col += units as usize;
     }
 }
 
 impl Kernel for SoftmaxBackward {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
-        let [y, dy] = exactly(inputs).map(Rows::of);
+        let mut inputs = inputs.into_iter();
+        let (Some(y), Some(dy), ranges) = (inputs.next(), inputs.next(), inputs.next()) else {
+            panic!("softmax: an input is missing");
+        };
+        let (y, dy) = (Rows::of(y), Rows::of(dy));
+        let scores = self.scores.unwrap_or(Scores::NONE);
+        let ranges = ranges.map_or_else(|| y.tensor.clone(), into_contiguous);
+        let ints = ints_of(&ranges, scores.ranges);
         let dx = Rows::of(row::alike(&y.tensor));
         let floats = y.tensor.dtype.into();
         let units = row::units(y.cols);
@@ -199,6 +272,7 @@ impl Kernel for SoftmaxBackward {
                 Rows::address(&[&y, &dy, &dx]),
                 y.arg(),
                 dy.arg(),
+                ranges.into_array_arg(),
                 dx.arg(),
                 y.rows,
                 y.cols,
@@ -206,8 +280,12 @@ impl Kernel for SoftmaxBackward {
                 dy.pitch,
                 dx.pitch,
                 self.scale,
+                scores.heads,
+                scores.tokens,
+                scores.ranges,
                 units,
                 floats,
+                ints,
             );
         }
         vec![dx.tensor]

@@ -7,7 +7,10 @@ use super::{
     mask::{self, MaskKey, Ranges},
     pass::{Memo, Stage},
 };
-use crate::{DType, Tensor, TensorError, ops::attention_weights};
+use crate::{
+    DType, Tensor, TensorError,
+    ops::{AttentionRule, attention, has_ranges},
+};
 
 /// Attention over k and v as they were given. `padded`: whether there are queries without keys.
 pub(super) fn masked(
@@ -19,10 +22,15 @@ pub(super) fn masked(
     padded: bool,
 ) -> Result<Tensor, TensorError> {
     let keys = k.shape()[1];
+    if keys > 0 && has_ranges(call.q, call.bias) {
+        let memo = Memo::Ranges(key.clone());
+        let ranges = call.pass.memo(memo, || on_device(call, ranges))?;
+        return attend(call, k, v, call.bias, Some(&ranges));
+    }
     let mask = call
         .pass
         .memo(Memo::Additive(key.clone()), || additive(call, keys, ranges))?;
-    let out = attend(call, k, v, &mask)?;
+    let out = attend(call, k, v, Some(&with_mask(call, &mask)?), None)?;
     if !padded {
         return Ok(out);
     }
@@ -56,8 +64,12 @@ pub(super) fn cached(
         Tensor::stack(&rows.iter().collect::<Vec<_>>(), 0)
     };
     let (k, v) = (padded(false)?, padded(true)?);
+    if keys > 0 && has_ranges(call.q, call.bias) {
+        return attend(call, &k, &v, call.bias, Some(&on_device(call, ranges)?));
+    }
     let mask = additive(call, keys, ranges)?;
-    attend(call, &k, &v, &mask)?.masked_fill(&blind(call, ranges)?, 0.0)
+    let bias = with_mask(call, &mask)?;
+    attend(call, &k, &v, Some(&bias), None)?.masked_fill(&blind(call, ranges)?, 0.0)
 }
 
 /// The mask that is added to the scores, [batch, 1, queries, keys].
@@ -77,38 +89,48 @@ fn blind(call: &Call, ranges: &Ranges) -> Result<Tensor, TensorError> {
     )
 }
 
-fn attend(call: &Call, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor, TensorError> {
+/// The ranges as kernels take them, (int) [batch, queries, 2].
+fn on_device(call: &Call, ranges: &Ranges) -> Result<Tensor, TensorError> {
+    let ends: Vec<i64> = ranges.iter().flatten().map(|end| i64::from(*end)).collect();
+    Tensor::from_i64(&[call.batch, call.tokens, 2], &ends, call.pass.device())
+}
+
+/// The mask and the bias in one.
+fn with_mask(call: &Call, mask: &Tensor) -> Result<Tensor, TensorError> {
     let mask = match call.q.dtype() {
         DType::F32 => mask.clone(),
         // Half precision has no -1e9; minus infinity would give NaN where nothing is seen.
         DType::F16 => mask.clamp(Some(-3e4), None)?.cast(DType::F16)?,
         other => mask.cast(other)?,
     };
-    let bias = match call.bias {
-        Some(bias) => bias.add(&mask)?,
-        None => mask,
-    };
-    if call.pass.stage() != Stage::Train || call.options.dropout == 0.0 {
-        let scale = Some(call.scale);
-        return Tensor::scaled_dot_product_attention(call.q, k, v, Some(&bias), scale);
+    match call.bias {
+        Some(bias) => bias.add(&mask),
+        None => Ok(mask),
     }
-    let heads_first = |x: &Tensor| x.permute(&[0, 2, 1, 3]);
-    let q = heads_first(call.q)?;
-    let k = repeat_heads(&heads_first(k)?, call.heads)?;
-    let v = repeat_heads(&heads_first(v)?, call.heads)?;
-    let weights = attention_weights(&q, &k, Some(&bias), call.scale)?;
-    let weights = call.pass.dropout(&weights, call.options.dropout)?;
-    heads_first(&weights.matmul(&v)?)
 }
 
-/// [batch, kv-heads, keys, dim] → [batch, heads, keys, dim]: each key head serves a group of heads.
-fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor, TensorError> {
-    let [batch, kv_heads, keys, dim] = [0, 1, 2, 3].map(|i| x.shape()[i] as i64);
-    let group = heads as i64 / kv_heads;
-    if group == 1 {
-        return Ok(x.clone());
+fn attend(
+    call: &Call,
+    k: &Tensor,
+    v: &Tensor,
+    bias: Option<&Tensor>,
+    ranges: Option<&Tensor>,
+) -> Result<Tensor, TensorError> {
+    let p = match call.pass.stage() {
+        Stage::Train => call.options.dropout,
+        _ => 0.0,
+    };
+    if p == 0.0 && ranges.is_none() {
+        let scale = Some(call.scale);
+        return Tensor::scaled_dot_product_attention(call.q, k, v, bias, scale);
     }
-    x.unsqueeze(2)?
-        .expand(&[batch, kv_heads, group, keys, dim])?
-        .reshape(&[batch, heads as i64, keys, dim])
+    let rule = AttentionRule {
+        bias,
+        ranges,
+        scale: call.scale,
+    };
+    attention(call.q, k, v, rule, &|weights| match p {
+        0.0 => Ok(weights),
+        p => call.pass.dropout(&weights, p),
+    })
 }

@@ -38,6 +38,7 @@ pub(super) enum Memo {
     Mask(String),
     Additive(MaskKey),
     Blind(MaskKey),
+    Ranges(MaskKey),
 }
 
 pub(super) struct Inner {

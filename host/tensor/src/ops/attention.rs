@@ -69,48 +69,67 @@ impl Tensor {
         if let Some(out) = super::host_attention::attention(self, k, v, bias, scale)? {
             return Ok(out);
         }
-        composed(self, k, v, bias, scale)
+        let rule = Rule {
+            bias,
+            ranges: None,
+            scale,
+        };
+        composed(self, k, v, rule, &|weights| Ok(weights))
     }
 }
 
-/// By recorded operations, which also give the bias its gradient.
-fn composed(
+/// What becomes of scores before the softmax.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule<'a> {
+    /// Added; broadcasts to [batch, heads, tokens, keys].
+    pub bias: Option<&'a Tensor>,
+    /// The keys that each token sees, (int) [batch, tokens, 2]; only where [`has_ranges`] says so.
+    pub ranges: Option<&'a Tensor>,
+    /// What scores are multiplied by.
+    pub scale: f32,
+}
+
+/// Whether ranges of keys can be given instead of a mask.
+pub(crate) fn has_ranges(q: &Tensor, bias: Option<&Tensor>) -> bool {
+    gpu::has_floats(q) && bias.is_none_or(|bias| !bias.is_tracked())
+}
+
+/// By recorded operations, which also give the bias its gradient. `dropout` is applied to the weights.
+pub(crate) fn composed(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    bias: Option<&Tensor>,
-    scale: f32,
+    rule: Rule<'_>,
+    dropout: &dyn Fn(Tensor) -> Result<Tensor, TensorError>,
 ) -> Result<Tensor, TensorError> {
     let heads = q.shape()[2];
-    let plain = bias.is_none_or(|bias| !bias.is_tracked());
     if let Some(dtype) = autocast([q, k])
-        && plain
-        && gpu::has_floats(q)
+        && has_ranges(q, rule.bias)
     {
         // All of it: the scores are most of the memory that moves.
-        let q = q.mul_scalar(f64::from(scale))?.cast(dtype)?;
-        return composed(&q, &k.cast(dtype)?, &v.cast(dtype)?, bias, 1.0)?.cast(DType::F32);
+        let q = q.mul_scalar(f64::from(rule.scale))?.cast(dtype)?;
+        let rule = Rule { scale: 1.0, ..rule };
+        let (k, v) = (k.cast(dtype)?, v.cast(dtype)?);
+        return composed(&q, &k, &v, rule, dropout)?.cast(DType::F32);
     }
     let heads_first = |x: &Tensor| x.permute(&[0, 2, 1, 3]);
     let k = repeated(&heads_first(k)?, heads)?;
     let v = repeated(&heads_first(v)?, heads)?;
-    heads_first(&weights(&heads_first(q)?, &k, bias, scale)?.matmul(&v)?)
+    let weights = dropout(weights(&heads_first(q)?, &k, rule)?)?;
+    heads_first(&weights.matmul(&v)?)
 }
 
 /// softmax(q·kᵀ·scale + bias) of q [batch, heads, tokens, dim] and k [batch, heads, keys, dim].
-pub(crate) fn weights(
-    q: &Tensor,
-    k: &Tensor,
-    bias: Option<&Tensor>,
-    scale: f32,
-) -> Result<Tensor, TensorError> {
-    let (k, plain) = (
-        k.transpose(-1, -2)?,
-        bias.is_none_or(|bias| !bias.is_tracked()),
-    );
+fn weights(q: &Tensor, k: &Tensor, rule: Rule<'_>) -> Result<Tensor, TensorError> {
+    let Rule {
+        bias,
+        ranges,
+        scale,
+    } = rule;
+    let (k, by_kernel) = (k.transpose(-1, -2)?, has_ranges(q, bias));
     // Scores of float16 may overflow unless the scale goes to q; it is smaller than they are, besides.
-    if plain && gpu::serves(q) && autocast([q, &k]).is_none() {
-        return q.matmul(&k)?.attention_weights(bias, scale);
+    if by_kernel && gpu::serves(q) && autocast([q, &k]).is_none() {
+        return q.matmul(&k)?.attention_weights(bias, ranges, scale);
     }
     let q = if scale == 1.0 {
         q.clone()
@@ -118,8 +137,8 @@ pub(crate) fn weights(
         q.mul_scalar(f64::from(scale))?
     };
     let mut scores = q.matmul(&k)?;
-    if plain && gpu::has_floats(&scores) {
-        return scores.attention_weights(bias, 1.0);
+    if by_kernel {
+        return scores.attention_weights(bias, ranges, 1.0);
     }
     if let Some(bias) = bias {
         scores = scores.add(bias)?;

@@ -38,7 +38,7 @@ impl Tensor {
                 || again(&[], move |x, _| x[0].dropout(p, key)),
             );
         }
-        if gpu::serves(self) && u32::try_from(self.numel()).is_ok() {
+        if gpu::has_floats(self) && u32::try_from(self.numel()).is_ok() {
             let out = gpu::like("dropout", &[self], Dropout { p, key })?;
             return record_again(
                 "dropout",

@@ -33,5 +33,5 @@ mod topk;
 mod triangle;
 mod unary;
 
-pub(crate) use attention::weights as attention_weights;
+pub(crate) use attention::{Rule as AttentionRule, composed as attention, has_ranges};
 pub use options::{ConvOptions, PoolOptions, Reduction, RotaryStyle};

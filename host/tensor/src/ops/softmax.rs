@@ -1,7 +1,7 @@
 //! Softmax and its logarithm.
 
 use burn_backend::ops::ActivationOps;
-use tenon_gpu::kernels::{Bias, Softmax, SoftmaxBackward};
+use tenon_gpu::kernels::{Scores, Softmax, SoftmaxBackward};
 
 use super::common::{dim_back, dim_last, host_binary, host_unary};
 use crate::{
@@ -34,7 +34,7 @@ impl Tensor {
             let last = dim_last(self, axis)?;
             let kernel = Softmax {
                 scale: 1.0,
-                bias: None,
+                scores: None,
             };
             dim_back(&gpu::like("softmax", &[&last], kernel)?, axis)?
         };
@@ -56,7 +56,10 @@ impl Tensor {
                     return Ok(vec![Some(g.clone())]);
                 }
                 let (y, g) = (dim_last(y, axis)?, dim_last(g, axis)?);
-                let kernel = SoftmaxBackward { scale: 1.0 };
+                let kernel = SoftmaxBackward {
+                    scale: 1.0,
+                    scores: None,
+                };
                 let grad = gpu::like("softmax", &[&y, &g], kernel)?;
                 Ok(vec![Some(dim_back(&grad, axis)?)])
             },
@@ -65,45 +68,46 @@ impl Tensor {
     }
 
     /// softmax(self · scale + bias) over the keys of scores [batch, heads, tokens, keys] on a GPU. `bias`
-    /// broadcasts to them and gets no gradient.
+    /// broadcasts to them and gets no gradient; `ranges` (int) [batch, tokens, 2] are the keys that a token
+    /// sees, all if there are none.
     pub(super) fn attention_weights(
         &self,
         bias: Option<&Tensor>,
+        ranges: Option<&Tensor>,
         scale: f32,
     ) -> Result<Tensor, TensorError> {
         const WHAT: &str = "softmax";
         let bias = bias.map(|bias| bias.detach()?.cast(DType::F32));
-        let bias = bias.transpose()?;
-        let lies = bias.as_ref().map(|bias| {
-            let mut strides = [0; 4];
-            let mut stride = 1;
-            let axes = (0..4).rev().zip(bias.shape().iter().rev());
-            for (axis, dim) in axes.filter(|(_, dim)| **dim != 1) {
-                strides[axis] = stride;
-                stride *= dim;
-            }
-            Bias {
-                heads: self.shape()[1],
-                tokens: self.shape()[2],
-                strides,
-            }
+        let (bias, ranges) = (bias.transpose()?, ranges.cloned());
+        let scores = Some(Scores {
+            heads: self.shape()[1],
+            tokens: self.shape()[2],
+            bias: bias.as_ref().map(|bias| strides(bias.shape())),
+            ranges: ranges.is_some(),
         });
-        let inputs: Vec<&Tensor> = [Some(self), bias.as_ref()].into_iter().flatten().collect();
-        let out = gpu::like(WHAT, &inputs, Softmax { scale, bias: lies })?;
+        let inputs = [Some(self), bias.as_ref(), ranges.as_ref()];
+        let inputs: Vec<&Tensor> = inputs.into_iter().flatten().collect();
+        let out = gpu::like(WHAT, &inputs, Softmax { scale, scores })?;
+        let has = (bias.is_some(), ranges.is_some());
+        let kept = ranges.clone();
         record_again(
             WHAT,
             out,
             &[self],
-            |out| vec![out.clone()],
+            |out| [Some(out.clone()), kept].into_iter().flatten().collect(),
             move |context| {
-                let inputs = [&context.saved[0], &context.grad];
-                let grad = gpu::like(WHAT, &inputs, SoftmaxBackward { scale })?;
+                let y = &context.saved[0];
+                let inputs = [Some(y), Some(&context.grad), context.saved.get(1)];
+                let inputs: Vec<&Tensor> = inputs.into_iter().flatten().collect();
+                let grad = gpu::like(WHAT, &inputs, SoftmaxBackward { scale, scores })?;
                 Ok(vec![Some(grad)])
             },
             || {
-                let others: Vec<&Tensor> = bias.iter().collect();
+                let others: Vec<&Tensor> = bias.iter().chain(&ranges).collect();
                 again(&others, move |x, others| {
-                    x[0].attention_weights(others.first(), scale)
+                    let mut others = others.iter();
+                    let bias = has.0.then(|| others.next()).flatten();
+                    x[0].attention_weights(bias, has.1.then(|| others.next()).flatten(), scale)
                 })
             },
         )
@@ -157,4 +161,16 @@ impl Tensor {
             || again(&[], move |x, _| x[0].log_softmax(axis as i32)),
         )
     }
+}
+
+/// The distances in a contiguous tensor that broadcasts to four dimensions; 0 where it has size 1.
+fn strides(shape: &[usize]) -> [usize; 4] {
+    let mut strides = [0; 4];
+    let mut stride = 1;
+    let axes = (0..4).rev().zip(shape.iter().rev());
+    for (axis, dim) in axes.filter(|(_, dim)| **dim != 1) {
+        strides[axis] = stride;
+        stride *= dim;
+    }
+    strides
 }

@@ -3,6 +3,7 @@
 // Every device has a test binary of its own, which uses a part of this.
 #![allow(dead_code)]
 
+mod attention;
 pub mod case;
 mod coarse;
 mod exhausted;
@@ -85,6 +86,8 @@ fn each(cases: &[Case], check: impl Fn(&Case)) {
 pub fn training(device: &Device) {
     training::optimisers(device);
     training::model(device);
+    attention::in_training(device);
+    attention::in_serving(device);
 }
 
 pub fn limits(device: &Device) {
