@@ -10,9 +10,14 @@ use std::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     const FOLDER: &str = "src/kernels";
-    println!("cargo::rerun-if-changed={FOLDER}");
+    /// Burn's kernels are kept beside ours.
+    const LOCK: &str = "../../Cargo.lock";
+    for path in [FOLDER, LOCK] {
+        println!("cargo::rerun-if-changed={path}");
+    }
     let entries = fs::read_dir(FOLDER)?.map(|entry| Ok(entry?.path()));
     let mut paths = entries.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    paths.push(LOCK.into());
     paths.sort();
     let mut hasher = DefaultHasher::new();
     for path in paths {

@@ -7,8 +7,12 @@ use burn_backend::{
     read_sync,
 };
 
+use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
+use cubecl::zspace::{Strides, metadata::Metadata};
+
 use crate::{
     Cuda, Device, Tensor, Wgpu,
+    kernels::row,
     tensor::{CudaTensor, WgpuTensor, mixed},
 };
 
@@ -62,7 +66,6 @@ operations! {
         float_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
         float_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
         float_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
-        float_matmul[lhs, rhs](lhs: Tensor, rhs: Tensor);
         float_max_dim[tensor](tensor: Tensor, dim: usize);
         float_min_dim[tensor](tensor: Tensor, dim: usize);
         float_mul[lhs, rhs](lhs: Tensor, rhs: Tensor);
@@ -246,6 +249,67 @@ macro_rules! reads {
 }
 
 reads! { FloatTensorOps::float_into_data, IntTensorOps::int_into_data, BoolTensorOps::bool_into_data, }
+
+impl Gpu {
+    /// The products of matrices [..., rows, inner] and [..., inner, cols] whose leading dimensions agree.
+    pub fn float_matmul(lhs: Tensor, rhs: Tensor) -> Tensor {
+        let (left, right) = (lhs.shape(), rhs.shape());
+        let rank = left.len();
+        let out = match (lhs, rhs) {
+            (Tensor::Cuda(lhs), Tensor::Cuda(rhs)) => Tensor::Cuda(<Cuda as FloatTensorOps<
+                Cuda,
+            >>::float_matmul(
+                settled(lhs), settled(rhs)
+            )),
+            (Tensor::Wgpu(lhs), Tensor::Wgpu(rhs)) => Tensor::Wgpu(<Wgpu as FloatTensorOps<
+                Wgpu,
+            >>::float_matmul(
+                settled(lhs), settled(rhs)
+            )),
+            _ => mixed(),
+        };
+        if rank <= 3 {
+            return out;
+        }
+        let mut shape = left.to_vec();
+        shape[rank - 1] = right[rank - 1];
+        let mut strides = out.strides();
+        for dim in shape[1..rank - 2].iter().rev() {
+            let outer = strides[0] * dim;
+            strides.insert(0, outer);
+        }
+        out.with_layout(shape.into(), &strides)
+    }
+}
+
+/// Matrices as Burn's products read them rightly: [batch, rows, cols] with one distance between matrices (a
+/// product by TMA takes the last leading dimension's for all), and vectors whose elements lie together (some
+/// kernels for these do not look at strides).
+fn settled<R: CubeRuntime>(mut tensor: CubeTensor<R>) -> CubeTensor<R> {
+    let (shape, strides) = (tensor.meta.shape().to_vec(), tensor.meta.strides().to_vec());
+    let Some(lead) = shape.len().checked_sub(2) else {
+        return tensor;
+    };
+    let (rows, cols) = (shape[lead], shape[lead + 1]);
+    let apart = (rows == 1 && cols != 1 && strides[lead + 1] != 1)
+        || (cols == 1 && rows != 1 && strides[lead] != 1);
+    let between = match row::step(&shape[..lead], &strides[..lead]) {
+        Some(between) if !apart => between,
+        _ => {
+            tensor = into_contiguous(tensor);
+            Some(rows * cols)
+        }
+    };
+    if lead == 0 {
+        return tensor;
+    }
+    let strides = &tensor.meta.strides()[lead..];
+    let between = between.unwrap_or_else(|| (rows * strides[0]).max(cols * strides[1]));
+    let strides = vec![between, strides[0], strides[1]];
+    let batch = shape[..lead].iter().product();
+    *tensor.meta = Metadata::new(Shape::from(vec![batch, rows, cols]), Strides::from(strides));
+    tensor
+}
 
 #[allow(missing_docs)]
 impl Gpu {

@@ -114,5 +114,5 @@ impl Device {
 
 #[cold]
 pub(crate) fn mixed() -> ! {
-    panic!("the tensors are on devices of different kinds")
+    panic!("the tensors are on different devices")
 }

@@ -10,7 +10,7 @@ mod norm;
 mod optim;
 mod pointwise;
 mod rotary;
-mod row;
+pub(crate) mod row;
 mod softmax;
 mod square_sum;
 
@@ -36,7 +36,7 @@ pub trait Kernel {
 /// Runs a kernel on the device of its inputs, of which there is at least one.
 ///
 /// # Panics
-/// When they are on devices of different kinds, or not what the kernel takes.
+/// When they are on different devices, or not what the kernel takes.
 pub fn run(inputs: Vec<Tensor>, kernel: impl Kernel) -> Vec<Tensor> {
     let (mut cuda, mut wgpu) = (Vec::new(), Vec::new());
     for input in inputs {
@@ -44,6 +44,11 @@ pub fn run(inputs: Vec<Tensor>, kernel: impl Kernel) -> Vec<Tensor> {
             Tensor::Cuda(tensor) => cuda.push(tensor),
             Tensor::Wgpu(tensor) => wgpu.push(tensor),
         }
+    }
+    if !cuda.iter().all(|tensor| tensor.device == cuda[0].device)
+        || !wgpu.iter().all(|tensor| tensor.device == wgpu[0].device)
+    {
+        mixed();
     }
     match (cuda.is_empty(), wgpu.is_empty()) {
         (false, true) => kernel.launch(cuda).into_iter().map(Tensor::Cuda).collect(),

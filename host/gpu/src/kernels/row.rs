@@ -62,14 +62,20 @@ fn pitch(shape: &Shape, strides: &[usize]) -> Option<usize> {
     if *cols != 1 && strides[lead.len()] != 1 {
         return None;
     }
-    let (mut pitch, mut expected) = (None, 0);
-    for (dim, stride) in lead.iter().zip(strides).rev() {
+    // Rows that are one and the same (a broadcast) are none to write to, but can be read.
+    Some(step(lead, strides)?.unwrap_or(*cols))
+}
+
+/// The distance at which dimensions taken together step through memory, if it is the same everywhere; nothing
+/// inside if they have one place only.
+pub(crate) fn step(dims: &[usize], strides: &[usize]) -> Option<Option<usize>> {
+    let (mut step, mut expected) = (None, 0);
+    for (dim, stride) in dims.iter().zip(strides).rev() {
         if *dim == 1 {
             continue;
         }
-        if pitch.is_none() {
-            // Rows that are one and the same (a broadcast) are none to write to, but can be read.
-            pitch = Some(*stride);
+        if step.is_none() {
+            step = Some(*stride);
             expected = *stride;
         }
         if *stride != expected {
@@ -77,7 +83,7 @@ fn pitch(shape: &Shape, strides: &[usize]) -> Option<usize> {
         }
         expected *= dim;
     }
-    Some(pitch.unwrap_or(*cols))
+    Some(step)
 }
 
 /// A new tensor of float32 on the device of another.

@@ -122,7 +122,14 @@ fn forward<F: Float, I: Int>(
         sum += f32::exp(value - largest);
         col += units as usize;
     }
-    let share = 1.0 / sum_of_units(sum, &mut shared, units);
+    let total = sum_of_units(sum, &mut shared, units);
+    let mut share = 1.0 / total;
+    if comptime!(has_bias || has_ranges) {
+        // A bias has ruled out all keys: attention to none is 0.
+        if total == 0.0 {
+            share = 0.0f32;
+        }
+    }
     let mut col = unit;
     while col < cols {
         let mut power = 0.0f32;

@@ -242,14 +242,10 @@ impl Blobs {
             return Ok(known);
         }
         let path = self.path(digest);
-        let file = self.open_file(digest, &path)?;
-        let stamp = Stamp::of(&file).map_err(|e| StoreError::io("read", &path, e))?;
-        let (found, sha256, _) = digests_of(&file, &path)?;
-        let changed = !Stamp::of(&file).is_ok_and(|now| now == stamp);
-        if found != *digest || changed {
-            return Err(corrupt(digest, &path, "its bytes have another digest"));
-        }
-        self.shared().verified.lock().insert(*digest, stamp);
+        let changed = io::Error::new(io::ErrorKind::InvalidData, "it is being changed");
+        let sha256 = (0..3)
+            .find_map(|_| self.sha256_of(digest, &path).transpose())
+            .unwrap_or_else(|| Err(StoreError::io("read", &path, changed)))?;
         let kept = self.table().update(&digest.hex(), |info| {
             Ok::<_, StoreError>(info.map(|info| BlobInfo {
                 sha256: Some(sha256.clone()),
@@ -261,6 +257,22 @@ impl Blobs {
             tracing::debug!(%error, blob = %digest, "its SHA-256 could not be kept");
         }
         Ok(sha256)
+    }
+
+    /// The SHA-256 of a file that has this digest; nothing when it was changed while it was read.
+    fn sha256_of(&self, digest: &Digest, path: &Path) -> Result<Option<String>, StoreError> {
+        let file = self.open_file(digest, path)?;
+        let stamp = || Stamp::of(&file).map_err(|e| StoreError::io("read", path, e));
+        let before = stamp()?;
+        let (found, sha256, _) = digests_of(&file, path)?;
+        if found != *digest {
+            return Err(corrupt(digest, path, "its bytes have another digest"));
+        }
+        if stamp()? != before {
+            return Ok(None);
+        }
+        self.shared().verified.lock().insert(*digest, before);
+        Ok(Some(sha256))
     }
 
     /// Whether the blob is there.

@@ -65,6 +65,11 @@ pub(super) fn wgpu(index: u8) -> WgpuDevice {
     device.cloned().unwrap_or(WgpuDevice::DefaultDevice)
 }
 
+/// What the driver calls the CUDA devices.
+pub(super) fn cuda_names() -> &'static [String] {
+    found().cuda.as_deref().unwrap_or_default()
+}
+
 /// Why there are no (more) CUDA devices.
 pub(super) fn cuda_reason() -> String {
     match &found().cuda {

@@ -1,11 +1,17 @@
 //! Where the kernels of GPUs are kept. They are compiled and timed when a shape is first met, which
 //! takes minutes for a model; kept in a folder of the user, the next process starts at once.
 
-use std::{env, path::PathBuf, sync::Once};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Once,
+};
 
 use cubecl_runtime::config::{
     CubeClRuntimeConfig, RuntimeConfig, autotune::AutotuneLevel, cache::CacheConfig,
 };
+
+use super::found;
 
 /// The folder, if this is set: else `tenon/kernels` in the user's cache folder.
 const VARIABLE: &str = "TENON_KERNEL_CACHE";
@@ -17,7 +23,7 @@ pub(super) fn configure() {
         let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
         if let (CacheConfig::Target, Some(folder)) = (&config.autotune.cache, folder()) {
             config.autotune.cache = CacheConfig::File(folder.clone());
-            config.compilation.cache = Some(CacheConfig::File(folder.join(tenon_gpu::KERNELS)));
+            config.compilation.cache = compiled(&folder).map(CacheConfig::File);
         }
         if env::var_os("CUBECL_AUTOTUNE_LEVEL").is_none()
             && matches!(config.autotune.level, AutotuneLevel::Balanced)
@@ -28,6 +34,25 @@ pub(super) fn configure() {
         }
         CubeClRuntimeConfig::set(config);
     });
+}
+
+/// Where compiled kernels are kept: they are for one state of the sources and one kind of GPU, of which
+/// CubeCL's keys say nothing. Nowhere for different GPUs in one machine.
+fn compiled(folder: &Path) -> Option<PathBuf> {
+    let names = found::cuda_names();
+    let kind = names.first().map_or("none", String::as_str);
+    if names.iter().any(|name| name != kind) {
+        return None;
+    }
+    let plain = |letter: char| {
+        if letter.is_ascii_alphanumeric() {
+            letter
+        } else {
+            '-'
+        }
+    };
+    let kind: String = kind.chars().map(plain).collect();
+    Some(folder.join(tenon_gpu::KERNELS).join(kind))
 }
 
 fn folder() -> Option<PathBuf> {

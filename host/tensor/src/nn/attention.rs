@@ -185,6 +185,9 @@ impl Pass {
         if q.dtype() != DType::F32 && !matches!(q.dtype(), DType::F16 | DType::BF16) {
             return Err(call.invalid(&format!("q is {}, but floats are needed", q.dtype().name())));
         }
+        if let Some(bias) = bias {
+            q.need_same("attention", bias)?;
+        }
         check_probability("attention", options.dropout)?;
         match options.kind {
             AttentionKind::Cross if options.window.is_some() => {

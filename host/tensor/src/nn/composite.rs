@@ -22,7 +22,7 @@ pub(super) fn masked(
     padded: bool,
 ) -> Result<Tensor, TensorError> {
     let keys = k.shape()[1];
-    if keys > 0 && has_ranges(call.q, call.bias) {
+    if has_ranges(call.q, call.bias) {
         let memo = Memo::Ranges(key.clone());
         let ranges = call.pass.memo(memo, || on_device(call, ranges))?;
         return attend(call, k, v, call.bias, Some(&ranges));
@@ -64,7 +64,7 @@ pub(super) fn cached(
         Tensor::stack(&rows.iter().collect::<Vec<_>>(), 0)
     };
     let (k, v) = (padded(false)?, padded(true)?);
-    if keys > 0 && has_ranges(call.q, call.bias) {
+    if has_ranges(call.q, call.bias) {
         return attend(call, &k, &v, call.bias, Some(&on_device(call, ranges)?));
     }
     let mask = additive(call, keys, ranges)?;
@@ -116,6 +116,9 @@ fn attend(
     bias: Option<&Tensor>,
     ranges: Option<&Tensor>,
 ) -> Result<Tensor, TensorError> {
+    if k.shape()[1] == 0 {
+        return Tensor::zeros(call.q.shape(), call.q.dtype(), &call.q.device());
+    }
     let p = match call.pass.stage() {
         Stage::Train => call.options.dropout,
         _ => 0.0,

@@ -2,8 +2,8 @@
 //! whole model with dropout.
 
 use tenon_tensor::{
-    DType, Device, Reduction, Tape, Tensor,
-    nn::{Pass, Scope, SequenceInfo, Stage},
+    DType, Device, Reduction, Tape, Tensor, TensorError,
+    nn::{AttentionOptions, Pass, Scope, SequenceInfo, Stage},
     optim::{Adafactor, AdamW, Lion, Optimizer, OptimizerConfig, Sgd, grad_norm},
     params::Params,
     rng,
@@ -178,6 +178,48 @@ pub fn limits(device: &Device) {
         assert_eq!(gradient[..3], [0.0; 3]);
         assert!(gradient[3..].iter().all(|value| value.is_finite()));
     }
+
+    // A bias that rules out the only key: attention to nothing is nothing.
+    let info = vec![SequenceInfo::full("ids", 1, 2)];
+    let pass = Pass::new(Stage::Train, info, 0, device).unwrap();
+    let x = Tensor::ones(&[1, 2, 1, 4], DType::F32, device).unwrap();
+    let bias = [f32::NEG_INFINITY, 0.0];
+    let bias = Tensor::from_f32(&[1, 1, 1, 2], &bias, device).unwrap();
+    let options = AttentionOptions::causal(0, "ids");
+    let out = pass.attention(&x, Some(&x), Some(&x), Some(&bias), &options);
+    let out = out.unwrap().to_f32_vec().unwrap();
+    assert_eq!(out, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+    // What is no bias is none on any device.
+    let mask = bias.gt_scalar(-1.0).unwrap();
+    let options = AttentionOptions::causal(1, "ids");
+    let refused = pass.attention(&x, Some(&x), Some(&x), Some(&mask), &options);
+    assert!(matches!(refused, Err(TensorError::InvalidArgument(_))));
+
+    // One output, whose gradient is a single number for all rows: a vector without a stride.
+    let tape = Tape::new();
+    let weight = Tensor::ones(&[1, 128], DType::F32, device).unwrap();
+    let weight = tape.leaf(&weight).unwrap();
+    let x = Tensor::ones(&[2, 128, 128], DType::F32, device).unwrap();
+    let loss = x.linear(&weight, None).unwrap().mean(&[], false).unwrap();
+    let mut gradients = tape.backward(&loss).unwrap();
+    let gradient = gradients.take(&weight).unwrap().to_f32_vec().unwrap();
+    assert!(
+        gradient.iter().all(|value| (value - 1.0).abs() < 1e-5),
+        "{gradient:?}"
+    );
+
+    // One head: matrices whose distance is another than that of the dimension between them.
+    let tall = Tensor::arange(0.0, 24.0, 1.0, DType::F32, device).unwrap();
+    let tall = tall
+        .reshape(&[2, 3, 1, 4])
+        .unwrap()
+        .permute(&[0, 2, 1, 3])
+        .unwrap();
+    let ones = Tensor::ones(&[2, 1, 4, 1], DType::F32, device).unwrap();
+    let sums = tall.matmul(&ones).unwrap();
+    assert_eq!(sums.shape(), [2, 1, 3, 1]);
+    let sums = sums.to_f32_vec().unwrap();
+    assert_eq!(sums, [6.0, 22.0, 38.0, 54.0, 70.0, 86.0]);
 
     // Products of 64 times 40 times 40 are more than float16 has; times 1/8 they are not.
     if Tensor::zeros(&[1], DType::F16, device).is_ok() {
