@@ -86,7 +86,17 @@ pub fn publish_server(root: &Path, url: &str) -> Result<ServerGuard, StoreError>
 /// The held lock; released when dropped (or when the process ends in whatever way).
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started has a copy of the file until it runs its
+        // program, and would hold the lock as long.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "cannot unlock the data folder");
+        }
+    }
 }
 
 /// Creates or checks the folder and locks it. Returns the backend that keeps its records.
@@ -202,7 +212,7 @@ fn lock(root: &Path) -> Result<Lock, StoreError> {
     if let Err(error) = written {
         tracing::warn!(path = %path.display(), %error, "cannot write the lock holder's number");
     }
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// Writes a small JSON file so that readers see the old or the new one, never a part.
