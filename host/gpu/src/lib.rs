@@ -7,8 +7,8 @@ pub mod kernels;
 mod ops;
 mod tensor;
 
-/// A name for the state of the kernels' sources, ours and Burn's. A cache of what was compiled needs it: CubeCL's keys know a
-/// kernel's name and not its body.
+/// A name for the state of the kernels' sources, ours and Burn's. A cache of what was compiled needs it:
+/// CubeCL's keys know a kernel's name and not its body.
 pub const KERNELS: &str = env!("TENON_KERNELS");
 
 pub use burn::backend::{Cuda, Wgpu};
