@@ -3,6 +3,7 @@
 //!
 //! A crate of its own because what compiles kernels is large, and seldom changes.
 
+mod blas;
 pub mod kernels;
 mod ops;
 mod tensor;

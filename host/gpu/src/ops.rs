@@ -2,7 +2,7 @@
 //! run time. (`burn-dispatch` would do as well, but hides the tensors from our kernels.)
 
 use burn_backend::{
-    BoolDType, ExecutionError, FloatDType, IntDType, Scalar, Shape, Slice, TensorData,
+    BoolDType, DType, ExecutionError, FloatDType, IntDType, Scalar, Shape, Slice, TensorData,
     ops::{ActivationOps, BoolTensorOps, ConvOptions, FloatTensorOps, IntTensorOps, ModuleOps},
     read_sync,
 };
@@ -11,7 +11,7 @@ use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::zspace::{Strides, metadata::Metadata};
 
 use crate::{
-    Cuda, Device, Tensor, Wgpu,
+    Cuda, Device, Tensor, Wgpu, blas,
     kernels::row,
     tensor::{CudaTensor, WgpuTensor, mixed},
 };
@@ -40,115 +40,24 @@ macro_rules! operations {
 
 operations! {
     FloatTensorOps {
-        float_abs[tensor](tensor: Tensor);
-        float_exp[tensor](tensor: Tensor);
-        float_log[tensor](tensor: Tensor);
-        float_sin[tensor](tensor: Tensor);
-        float_cos[tensor](tensor: Tensor);
-        float_erf[tensor](tensor: Tensor);
-        float_add[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        float_add_scalar[lhs](lhs: Tensor, rhs: Scalar);
-        float_argmax[tensor](tensor: Tensor, dim: usize, out_dtype: IntDType);
-        float_cast[tensor](tensor: Tensor, dtype: FloatDType);
-        float_clamp_max[tensor](tensor: Tensor, max: Scalar);
-        float_clamp_min[tensor](tensor: Tensor, min: Scalar);
-        float_cumsum[tensor](tensor: Tensor, dim: usize);
-        float_div[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        float_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        float_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
-        float_floor[tensor](tensor: Tensor);
-        float_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor);
-        float_greater[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        float_greater_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
-        float_into_int[tensor](tensor: Tensor, out_dtype: IntDType);
-        float_lower[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        float_lower_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
-        float_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        float_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
-        float_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
-        float_max_dim[tensor](tensor: Tensor, dim: usize);
-        float_min_dim[tensor](tensor: Tensor, dim: usize);
-        float_mul[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        float_mul_scalar[lhs](lhs: Tensor, rhs: Scalar);
-        float_neg[tensor](tensor: Tensor);
-        float_powf_scalar[tensor](tensor: Tensor, value: Scalar);
-        float_recip[tensor](tensor: Tensor);
         float_reshape[tensor](tensor: Tensor, shape: Shape);
-        float_scatter_add[tensor, indices, value](dim: usize, tensor: Tensor, indices: Tensor, value: Tensor);
-        float_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor);
-        float_select_add[tensor, indices, value](tensor: Tensor, dim: usize, indices: Tensor, value: Tensor);
-        float_sign[tensor](tensor: Tensor);
-        float_slice_assign[tensor, value](tensor: Tensor, slices: &[Slice], value: Tensor);
-        float_sqrt[tensor](tensor: Tensor);
-        float_sub[lhs, rhs](lhs: Tensor, rhs: Tensor);
         float_sum[tensor](tensor: Tensor);
-        float_sum_dim[tensor](tensor: Tensor, dim: usize);
-        float_tanh[tensor](tensor: Tensor);
         float_permute[tensor](tensor: Tensor, axes: &[usize]);
         float_expand[tensor](tensor: Tensor, shape: Shape);
         float_slice[tensor](tensor: Tensor, slices: &[Slice]);
-        float_flip[tensor](tensor: Tensor, axes: &[usize]);
     }
     IntTensorOps {
-        bitwise_and_scalar[lhs](lhs: Tensor, rhs: Scalar);
-        int_abs[tensor](tensor: Tensor);
-        int_add[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        int_add_scalar[lhs](lhs: Tensor, rhs: Scalar);
-        int_argmax[tensor](tensor: Tensor, dim: usize);
-        int_cast[tensor](tensor: Tensor, dtype: IntDType);
-        int_clamp_max[tensor](tensor: Tensor, max: Scalar);
-        int_clamp_min[tensor](tensor: Tensor, min: Scalar);
-        int_cumsum[tensor](tensor: Tensor, dim: usize);
-        int_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        int_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
-        int_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor);
-        int_greater[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        int_greater_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
-        int_into_float[tensor](tensor: Tensor, out_dtype: FloatDType);
-        int_lower[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        int_lower_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType);
-        int_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType);
-        int_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
-        int_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
-        int_max_dim[tensor](tensor: Tensor, dim: usize);
-        int_min_dim[tensor](tensor: Tensor, dim: usize);
-        int_mul[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        int_mul_scalar[lhs](lhs: Tensor, rhs: Scalar);
         int_reshape[tensor](tensor: Tensor, shape: Shape);
-        int_scatter_add[tensor, indices, value](dim: usize, tensor: Tensor, indices: Tensor, value: Tensor);
-        int_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor);
-        int_sign[tensor](tensor: Tensor);
-        int_slice_assign[tensor, value](tensor: Tensor, slices: &[Slice], value: Tensor);
-        int_sub[lhs, rhs](lhs: Tensor, rhs: Tensor);
         int_sum[tensor](tensor: Tensor);
-        int_sum_dim[tensor](tensor: Tensor, dim: usize);
         int_permute[tensor](tensor: Tensor, axes: &[usize]);
         int_expand[tensor](tensor: Tensor, shape: Shape);
         int_slice[tensor](tensor: Tensor, slices: &[Slice]);
-        int_flip[tensor](tensor: Tensor, axes: &[usize]);
     }
     BoolTensorOps {
-        bool_and[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        bool_equal[lhs, rhs](lhs: Tensor, rhs: Tensor);
-        bool_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor);
-        bool_into_float[tensor](tensor: Tensor, out_dtype: FloatDType);
-        bool_into_int[tensor](tensor: Tensor, out_dtype: IntDType);
-        bool_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar);
-        bool_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor);
-        bool_not[tensor](tensor: Tensor);
         bool_reshape[tensor](tensor: Tensor, shape: Shape);
-        bool_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor);
-        bool_slice_assign[tensor, value](tensor: Tensor, slices: &[Slice], value: Tensor);
         bool_permute[tensor](tensor: Tensor, axes: &[usize]);
         bool_expand[tensor](tensor: Tensor, shape: Shape);
         bool_slice[tensor](tensor: Tensor, slices: &[Slice]);
-        bool_flip[tensor](tensor: Tensor, axes: &[usize]);
-    }
-    ActivationOps {
-        log_softmax[tensor](tensor: Tensor, dim: usize);
-        relu[tensor](tensor: Tensor);
-        sigmoid[tensor](tensor: Tensor);
-        softmax[tensor](tensor: Tensor, dim: usize);
     }
     ModuleOps {
         conv2d_x_backward[x, weight, grad](x: Tensor, weight: Tensor, grad: Tensor, options: ConvOptions<2>);
@@ -156,6 +65,192 @@ operations! {
         avg_pool2d[x](x: Tensor, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], count_padding: bool, ceil: bool);
         avg_pool2d_backward[x, grad](x: Tensor, grad: Tensor, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], count_padding: bool, ceil: bool);
     }
+}
+
+/// The same for operations that launch a kernel with a unit for every element of the result, whose shape and
+/// type stand at the end: CUDA does not launch kernels without units.
+macro_rules! launches {
+    ($($ops:ident { $($name:ident[$($t:ident),+]($($arg:ident: $ty:ty),+) => $result:expr;)* })*) => {
+        #[allow(missing_docs)]
+        impl Gpu {$($(
+            #[allow(unused_parens, clippy::too_many_arguments)]
+            pub fn $name($($arg: $ty),+) -> Tensor {
+                if let Some(nothing) = nothing(&[$(&$t),+], || $result) {
+                    return nothing;
+                }
+                match ($($t),+) {
+                    ($(Tensor::Cuda($t)),+) => Tensor::Cuda(<Cuda as $ops<Cuda>>::$name($($arg),+)),
+                    ($(Tensor::Wgpu($t)),+) => Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name($($arg),+)),
+                    #[allow(unreachable_patterns)]
+                    _ => mixed(),
+                }
+            }
+        )*)*}
+    };
+}
+
+launches! {
+    FloatTensorOps {
+        float_abs[tensor](tensor: Tensor) => same(&tensor);
+        float_exp[tensor](tensor: Tensor) => same(&tensor);
+        float_log[tensor](tensor: Tensor) => same(&tensor);
+        float_sin[tensor](tensor: Tensor) => same(&tensor);
+        float_cos[tensor](tensor: Tensor) => same(&tensor);
+        float_erf[tensor](tensor: Tensor) => same(&tensor);
+        float_add[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_add_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
+        float_argmax[tensor](tensor: Tensor, dim: usize, out_dtype: IntDType) => reduced(&tensor, dim, out_dtype.into());
+        float_cast[tensor](tensor: Tensor, dtype: FloatDType) => of(&tensor, dtype.into());
+        float_clamp_max[tensor](tensor: Tensor, max: Scalar) => same(&tensor);
+        float_clamp_min[tensor](tensor: Tensor, min: Scalar) => same(&tensor);
+        float_cumsum[tensor](tensor: Tensor, dim: usize) => same(&tensor);
+        float_div[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_floor[tensor](tensor: Tensor) => same(&tensor);
+        float_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor) => (indices.shape(), tensor.dtype());
+        float_greater[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_greater_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_into_int[tensor](tensor: Tensor, out_dtype: IntDType) => of(&tensor, out_dtype.into());
+        float_lower[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_lower_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        float_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar) => same(&tensor);
+        float_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor) => same(&tensor);
+        float_max_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        float_min_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        float_mul[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_mul_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
+        float_neg[tensor](tensor: Tensor) => same(&tensor);
+        float_powf_scalar[tensor](tensor: Tensor, value: Scalar) => same(&tensor);
+        float_recip[tensor](tensor: Tensor) => same(&tensor);
+        float_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor) => selected(&tensor, dim, &indices);
+        float_sign[tensor](tensor: Tensor) => same(&tensor);
+        float_sqrt[tensor](tensor: Tensor) => same(&tensor);
+        float_sub[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_sum_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        float_tanh[tensor](tensor: Tensor) => same(&tensor);
+        float_flip[tensor](tensor: Tensor, axes: &[usize]) => same(&tensor);
+    }
+    IntTensorOps {
+        bitwise_and_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
+        int_abs[tensor](tensor: Tensor) => same(&tensor);
+        int_add[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        int_add_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
+        int_argmax[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        int_cast[tensor](tensor: Tensor, dtype: IntDType) => of(&tensor, dtype.into());
+        int_clamp_max[tensor](tensor: Tensor, max: Scalar) => same(&tensor);
+        int_clamp_min[tensor](tensor: Tensor, min: Scalar) => same(&tensor);
+        int_cumsum[tensor](tensor: Tensor, dim: usize) => same(&tensor);
+        int_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor) => (indices.shape(), tensor.dtype());
+        int_greater[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_greater_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_into_float[tensor](tensor: Tensor, out_dtype: FloatDType) => of(&tensor, out_dtype.into());
+        int_lower[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_lower_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_lower_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
+        int_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar) => same(&tensor);
+        int_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor) => same(&tensor);
+        int_max_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        int_min_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        int_mul[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        int_mul_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
+        int_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor) => selected(&tensor, dim, &indices);
+        int_sign[tensor](tensor: Tensor) => same(&tensor);
+        int_sub[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        int_sum_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
+        int_flip[tensor](tensor: Tensor, axes: &[usize]) => same(&tensor);
+    }
+    BoolTensorOps {
+        bool_and[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        bool_equal[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        bool_gather[tensor, indices](dim: usize, tensor: Tensor, indices: Tensor) => (indices.shape(), tensor.dtype());
+        bool_into_float[tensor](tensor: Tensor, out_dtype: FloatDType) => of(&tensor, out_dtype.into());
+        bool_into_int[tensor](tensor: Tensor, out_dtype: IntDType) => of(&tensor, out_dtype.into());
+        bool_mask_fill[tensor, mask](tensor: Tensor, mask: Tensor, value: Scalar) => same(&tensor);
+        bool_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor) => same(&tensor);
+        bool_not[tensor](tensor: Tensor) => same(&tensor);
+        bool_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor) => selected(&tensor, dim, &indices);
+        bool_flip[tensor](tensor: Tensor, axes: &[usize]) => same(&tensor);
+    }
+    ActivationOps {
+        log_softmax[tensor](tensor: Tensor, dim: usize) => same(&tensor);
+        relu[tensor](tensor: Tensor) => same(&tensor);
+        sigmoid[tensor](tensor: Tensor) => same(&tensor);
+        softmax[tensor](tensor: Tensor, dim: usize) => same(&tensor);
+    }
+}
+
+/// Operations that write values into a tensor: without values, it stays as it is.
+macro_rules! writes {
+    ($($ops:ident { $($name:ident[$tensor:ident $(, $t:ident)*; $value:ident]($($arg:ident: $ty:ty),+);)* })*) => {
+        #[allow(missing_docs)]
+        impl Gpu {$($(
+            pub fn $name($($arg: $ty),+) -> Tensor {
+                if $value.shape().num_elements() == 0 {
+                    return $tensor;
+                }
+                match ($tensor, $($t,)* $value) {
+                    (Tensor::Cuda($tensor), $(Tensor::Cuda($t),)* Tensor::Cuda($value)) => Tensor::Cuda(<Cuda as $ops<Cuda>>::$name($($arg),+)),
+                    (Tensor::Wgpu($tensor), $(Tensor::Wgpu($t),)* Tensor::Wgpu($value)) => Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name($($arg),+)),
+                    _ => mixed(),
+                }
+            }
+        )*)*}
+    };
+}
+
+writes! {
+    FloatTensorOps {
+        float_scatter_add[tensor, indices; value](dim: usize, tensor: Tensor, indices: Tensor, value: Tensor);
+        float_select_add[tensor, indices; value](tensor: Tensor, dim: usize, indices: Tensor, value: Tensor);
+        float_slice_assign[tensor; value](tensor: Tensor, slices: &[Slice], value: Tensor);
+    }
+    IntTensorOps {
+        int_scatter_add[tensor, indices; value](dim: usize, tensor: Tensor, indices: Tensor, value: Tensor);
+        int_slice_assign[tensor; value](tensor: Tensor, slices: &[Slice], value: Tensor);
+    }
+    BoolTensorOps {
+        bool_slice_assign[tensor; value](tensor: Tensor, slices: &[Slice], value: Tensor);
+    }
+}
+
+/// The result of an operation on tensors of which one is empty, if it is empty too.
+fn nothing(tensors: &[&Tensor], result: impl Fn() -> (Shape, DType)) -> Option<Tensor> {
+    if tensors
+        .iter()
+        .all(|tensor| tensor.shape().num_elements() > 0)
+    {
+        return None;
+    }
+    let (shape, dtype) = result();
+    (shape.num_elements() == 0).then(|| tensors[0].device().empty(shape, dtype))
+}
+
+/// A result of the shape and type of a tensor.
+fn same(tensor: &Tensor) -> (Shape, DType) {
+    of(tensor, tensor.dtype())
+}
+
+/// A result of the shape of a tensor.
+fn of(tensor: &Tensor, dtype: DType) -> (Shape, DType) {
+    (tensor.shape(), dtype)
+}
+
+/// A tensor's result with one place in a dimension.
+fn reduced(tensor: &Tensor, dim: usize, dtype: DType) -> (Shape, DType) {
+    let mut shape = tensor.shape();
+    shape[dim] = 1;
+    (shape, dtype)
+}
+
+/// A tensor's result with as many places in a dimension as there are indices.
+fn selected(tensor: &Tensor, dim: usize, indices: &Tensor) -> (Shape, DType) {
+    let mut shape = tensor.shape();
+    shape[dim] = indices.shape().num_elements();
+    (shape, tensor.dtype())
 }
 
 /// Operations that make a tensor on a device.
@@ -198,12 +293,19 @@ makers! {
     }
 }
 
-/// Operations that join tensors.
+/// Operations that join tensors. Those without elements add none.
 macro_rules! joins {
     ($($ops:ident::$name:ident,)*) => {
         #[allow(missing_docs)]
         impl Gpu {$(
-            pub fn $name(tensors: Vec<Tensor>, dim: usize) -> Tensor {
+            pub fn $name(mut tensors: Vec<Tensor>, dim: usize) -> Tensor {
+                if tensors.iter().any(|tensor| tensor.shape().num_elements() > 0) {
+                    tensors.retain(|tensor| tensor.shape().num_elements() > 0);
+                } else if tensors.len() > 1 {
+                    let (mut shape, dtype) = same(&tensors[0]);
+                    shape[dim] = tensors.iter().map(|tensor| tensor.shape()[dim]).sum();
+                    return tensors[0].device().empty(shape, dtype);
+                }
                 match tensors.first() {
                     Some(Tensor::Cuda(_)) => {
                         Tensor::Cuda(<Cuda as $ops<Cuda>>::$name(all_cuda(tensors), dim))
@@ -256,11 +358,13 @@ impl Gpu {
         let (left, right) = (lhs.shape(), rhs.shape());
         let rank = left.len();
         let out = match (lhs, rhs) {
-            (Tensor::Cuda(lhs), Tensor::Cuda(rhs)) => Tensor::Cuda(<Cuda as FloatTensorOps<
-                Cuda,
-            >>::float_matmul(
-                settled(lhs), settled(rhs)
-            )),
+            (Tensor::Cuda(lhs), Tensor::Cuda(rhs)) => {
+                let (lhs, rhs) = (settled(lhs), settled(rhs));
+                let out = blas::matmul(&lhs, &rhs);
+                Tensor::Cuda(
+                    out.unwrap_or_else(|| <Cuda as FloatTensorOps<Cuda>>::float_matmul(lhs, rhs)),
+                )
+            }
             (Tensor::Wgpu(lhs), Tensor::Wgpu(rhs)) => Tensor::Wgpu(<Wgpu as FloatTensorOps<
                 Wgpu,
             >>::float_matmul(

@@ -3,6 +3,7 @@
 use burn_backend::{
     Backend, BoolDType, DType, ExecutionError, Shape, TensorMetadata, get_device_settings,
 };
+use burn_cubecl::{CubeRuntime, ops::numeric::empty_device_dtype, tensor::CubeTensor};
 use burn_cuda::CudaDevice;
 use burn_wgpu::WgpuDevice;
 use cubecl::zspace::{Strides, metadata::Metadata};
@@ -95,6 +96,14 @@ impl Device {
         }
     }
 
+    /// A new tensor with whatever is in its memory.
+    pub fn empty(&self, shape: Shape, dtype: DType) -> Tensor {
+        match self {
+            Self::Cuda(device) => Tensor::Cuda(uninitialised(device, shape, dtype)),
+            Self::Wgpu(device) => Tensor::Wgpu(uninitialised(device, shape, dtype)),
+        }
+    }
+
     /// Whether it stores elements of a type and computes with them.
     pub fn supports_dtype(&self, dtype: DType) -> bool {
         match self {
@@ -110,6 +119,10 @@ impl Device {
             Self::Wgpu(device) => get_device_settings::<Wgpu>(device).bool_dtype,
         }
     }
+}
+
+fn uninitialised<R: CubeRuntime>(device: &R::Device, shape: Shape, dtype: DType) -> CubeTensor<R> {
+    empty_device_dtype(R::client(device), device.clone(), shape, dtype)
 }
 
 #[cold]

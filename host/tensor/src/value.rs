@@ -196,25 +196,13 @@ impl Value {
         match self {
             Value::Cpu(_) => self.reshape_to(kind, shape),
             // A size of 0 would mean there: as before.
-            Value::Gpu(_) if shape.contains(&0) => self.emptied(kind, shape),
+            Value::Gpu(x) if shape.contains(&0) => {
+                let device = x.tensor().device();
+                Ok(Value::Gpu(OnDevice::new(
+                    device.empty(shape, self.stored()),
+                )))
+            }
             Value::Gpu(_) => self.reshape_to(kind, device_shape(shape)),
-        }
-    }
-
-    /// A value without elements, of the same type.
-    fn emptied(&self, kind: Kind, shape: Shape) -> Result<Value, TensorError> {
-        let x = self;
-        let stored = x.stored();
-        match kind {
-            Kind::Float => on!("reshape", |x| B => {
-                B::float_zeros(shape, &B::float_device(&x), stored.into())
-            }),
-            Kind::Int => on!("reshape", |x| B => {
-                B::int_zeros(shape, &B::int_device(&x), stored.into())
-            }),
-            Kind::Bool => on!("reshape", |x| B => {
-                B::bool_zeros(shape, &B::bool_device(&x), stored.into())
-            }),
         }
     }
 

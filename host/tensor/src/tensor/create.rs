@@ -124,6 +124,7 @@ impl Tensor {
         let shape = device_shape(burn_shape(&dims));
         let value = guard("full", || {
             Ok(Value::Gpu(OnDevice::new(match Kind::from(dtype) {
+                _ if dims.numel() == 0 => target.empty(shape, stored),
                 Kind::Float => Gpu::float_full(shape, value.into(), target, stored.into()),
                 Kind::Int => Gpu::int_full(shape, (value as i64).into(), target, stored.into()),
                 Kind::Bool if value != 0.0 => Gpu::bool_ones(shape, target, stored.into()),

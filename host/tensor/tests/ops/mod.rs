@@ -75,7 +75,7 @@ pub fn half_precision(device: &Device) {
 }
 
 /// Checks all cases, so that one run on a device tells everything that is wrong there.
-fn each(cases: &[Case], check: impl Fn(&Case)) {
+fn each<T>(cases: &[T], check: impl Fn(&T)) {
     let failed = cases
         .iter()
         .filter(|case| catch_unwind(AssertUnwindSafe(|| check(case))).is_err())
@@ -83,11 +83,20 @@ fn each(cases: &[Case], check: impl Fn(&Case)) {
     assert_eq!(failed, 0, "cases failed; each has said why");
 }
 
+fn all_of(device: &Device, checks: &[fn(&Device)]) {
+    each(checks, |check| check(device));
+}
+
 pub fn training(device: &Device) {
-    training::optimisers(device);
-    training::model(device);
-    attention::in_training(device);
-    attention::in_serving(device);
+    all_of(
+        device,
+        &[
+            training::optimisers,
+            training::model,
+            attention::in_training,
+            attention::in_serving,
+        ],
+    );
 }
 
 pub fn limits(device: &Device) {
@@ -95,14 +104,19 @@ pub fn limits(device: &Device) {
 }
 
 pub fn plain(device: &Device) {
-    plain::bytes_come_back(device);
-    plain::making(device);
-    plain::comparisons(device);
-    plain::conversions(device);
-    plain::integers(device);
-    plain::choosing(device);
-    plain::dropout(device);
-    plain::empty_tensors(device);
+    all_of(
+        device,
+        &[
+            plain::bytes_come_back,
+            plain::making,
+            plain::comparisons,
+            plain::conversions,
+            plain::integers,
+            plain::choosing,
+            plain::dropout,
+            plain::empty_tensors,
+        ],
+    );
 }
 
 pub fn exhausted(device: &Device) {

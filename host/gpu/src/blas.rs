@@ -1,0 +1,105 @@
+//! Products of matrices by cuBLASLt, NVIDIA's own library, where there is one.
+//!
+//! Burn's products are found by trying: nearly all of the minute and a half before the first step of a small
+//! model was spent compiling the candidates, again for every new class of shapes. cuBLASLt comes with the
+//! CUDA toolkit, which Burn needs for its headers, has its kernels compiled and knows which to take.
+//!
+//! CubeCL does not hand out its streams, so products have a stream of their own: it waits for all that the
+//! device was given so far, and all that the device is given later waits for it. The driver does that with
+//! events of a context, since CUDA 12.5.
+
+mod library;
+mod plan;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use burn_backend::DType;
+use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_dtype};
+use cudarc::cublaslt::sys::cudaDataType;
+
+use crate::tensor::CudaTensor;
+use library::Library;
+use plan::{Matrix, Problem};
+
+/// The product of [rows, inner] and [inner, cols], or of as many of either as the other has, with one distance
+/// between them; nothing if cuBLASLt is not there or does not do it.
+pub(crate) fn matmul(lhs: &CudaTensor, rhs: &CudaTensor) -> Option<CudaTensor> {
+    let kind = match lhs.dtype {
+        DType::F32 => cudaDataType::CUDA_R_32F,
+        DType::F16 => cudaDataType::CUDA_R_16F,
+        DType::BF16 => cudaDataType::CUDA_R_16BF,
+        _ => return None,
+    };
+    let ((lhs, left), (rhs, right)) = (readable(lhs)?, readable(rhs)?);
+    let fits = rhs.dtype == lhs.dtype
+        && rhs.device == lhs.device
+        && left.cols == right.rows
+        && left.count == right.count;
+    if !fits || left.is_empty() || right.is_empty() {
+        return None;
+    }
+    let library = library(lhs.device.index)?;
+    let mut shape = lhs.meta.shape().clone();
+    let rank = shape.len();
+    shape[rank - 1] = right.cols;
+    let out = empty_device_dtype(lhs.client.clone(), lhs.device.clone(), shape, lhs.dtype);
+    let result = Matrix::of(&out.meta)?;
+    // On the thread that launches kernels: what was launched before is on its stream by then, and asking
+    // there for memory costs no further way there and back.
+    let multiply = || {
+        let resource = |tensor: &CudaTensor| tensor.client.get_resource(tensor.handle.clone());
+        let failed = |error| format!("{error}");
+        let held = [
+            resource(&lhs).map_err(failed)?,
+            resource(&rhs).map_err(failed)?,
+            resource(&out).map_err(failed)?,
+        ];
+        let pointers = held.each_ref().map(|held| held.resource().ptr);
+        let problem = Problem::new(kind, left, right, result, pointers);
+        locked(&library).multiply(problem, pointers)
+    };
+    let done = lhs.client.exclusive(multiply);
+    match done.map_err(|error| error.to_string()).flatten() {
+        Ok(done) => done.then_some(out),
+        Err(error) => panic!("a product of matrices failed: {error}"),
+    }
+}
+
+/// A tensor as matrices whose rows or columns lie together; a copy if they do not.
+fn readable(tensor: &CudaTensor) -> Option<(CudaTensor, Matrix)> {
+    if let Some(matrix) = Matrix::of(&tensor.meta) {
+        return Some((tensor.clone(), matrix));
+    }
+    let copy = into_contiguous(tensor.clone());
+    let matrix = Matrix::of(&copy.meta)?;
+    Some((copy, matrix))
+}
+
+/// The library on a device; nothing if it cannot be used there, which is said once.
+fn library(device: usize) -> Option<Arc<Mutex<Library>>> {
+    type Known = HashMap<usize, Option<Arc<Mutex<Library>>>>;
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    let mut known = locked(&KNOWN);
+    let known = known.get_or_insert_default();
+    let library = known.entry(device).or_insert_with(|| {
+        let reason = match Library::start(device) {
+            Ok(library) => return Some(Arc::new(Mutex::new(library))),
+            Err(reason) => reason,
+        };
+        tracing::warn!(
+            device = format!("cuda:{device}"),
+            "cuBLASLt cannot be used ({reason}): kernels for products of matrices will be compiled and \
+             compared, which takes minutes when a shape is first met"
+        );
+        None
+    });
+    library.clone()
+}
+
+/// What a panic of another thread left is still whole: every change is one call.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
