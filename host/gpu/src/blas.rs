@@ -25,19 +25,26 @@ use library::Library;
 use plan::{Matrix, Problem};
 
 /// The product of [rows, inner] and [inner, cols], or of as many of either as the other has, with one distance
-/// between them; nothing if cuBLASLt is not there or does not do it.
-pub(crate) fn matmul(lhs: &CudaTensor, rhs: &CudaTensor) -> Option<CudaTensor> {
-    let kind = match lhs.dtype {
-        DType::F32 => cudaDataType::CUDA_R_32F,
-        DType::F16 => cudaDataType::CUDA_R_16F,
-        DType::BF16 => cudaDataType::CUDA_R_16BF,
-        _ => return None,
-    };
+/// between them, plus a bias [cols] of the result's type; nothing if cuBLASLt is not there or does not do it.
+pub(crate) fn matmul(
+    lhs: &CudaTensor,
+    rhs: &CudaTensor,
+    bias: Option<&CudaTensor>,
+    dtype: DType,
+) -> Option<CudaTensor> {
+    let kinds = [kind(lhs.dtype)?, kind(dtype)?];
     let ((lhs, left), (rhs, right)) = (readable(lhs)?, readable(rhs)?);
+    let bias = bias.cloned().map(into_contiguous);
     let fits = rhs.dtype == lhs.dtype
-        && rhs.device == lhs.device
+        && [Some(&rhs), bias.as_ref()]
+            .iter()
+            .flatten()
+            .all(|other| other.device == lhs.device)
         && left.cols == right.rows
-        && left.count == right.count;
+        && left.count == right.count
+        && bias
+            .as_ref()
+            .is_none_or(|bias| bias.dtype == dtype && bias.meta.num_elements() == right.cols);
     if !fits || left.is_empty() || right.is_empty() {
         return None;
     }
@@ -45,26 +52,35 @@ pub(crate) fn matmul(lhs: &CudaTensor, rhs: &CudaTensor) -> Option<CudaTensor> {
     let mut shape = lhs.meta.shape().clone();
     let rank = shape.len();
     shape[rank - 1] = right.cols;
-    let out = empty_device_dtype(lhs.client.clone(), lhs.device.clone(), shape, lhs.dtype);
+    let out = empty_device_dtype(lhs.client.clone(), lhs.device.clone(), shape, dtype);
     let result = Matrix::of(&out.meta)?;
     // On the thread that launches kernels: what was launched before is on its stream by then, and asking
     // there for memory costs no further way there and back.
     let multiply = || {
-        let resource = |tensor: &CudaTensor| tensor.client.get_resource(tensor.handle.clone());
-        let failed = |error| format!("{error}");
-        let held = [
-            resource(&lhs).map_err(failed)?,
-            resource(&rhs).map_err(failed)?,
-            resource(&out).map_err(failed)?,
-        ];
+        let resource = |tensor: &CudaTensor| {
+            let held = tensor.client.get_resource(tensor.handle.clone());
+            held.map_err(|error| error.to_string())
+        };
+        let held = [resource(&lhs)?, resource(&rhs)?, resource(&out)?];
+        let bias = bias.as_ref().map(resource).transpose()?;
         let pointers = held.each_ref().map(|held| held.resource().ptr);
-        let problem = Problem::new(kind, left, right, result, pointers);
-        locked(&library).multiply(problem, pointers)
+        let bias = bias.as_ref().map(|held| held.resource().ptr);
+        let problem = Problem::new(kinds, [left, right, result], pointers, bias.is_some());
+        locked(&library).multiply(problem, pointers, bias)
     };
     let done = lhs.client.exclusive(multiply);
     match done.map_err(|error| error.to_string()).flatten() {
         Ok(done) => done.then_some(out),
         Err(error) => panic!("a product of matrices failed: {error}"),
+    }
+}
+
+fn kind(dtype: DType) -> Option<cudaDataType> {
+    match dtype {
+        DType::F32 => Some(cudaDataType::CUDA_R_32F),
+        DType::F16 => Some(cudaDataType::CUDA_R_16F),
+        DType::BF16 => Some(cudaDataType::CUDA_R_16BF),
+        _ => None,
     }
 }
 

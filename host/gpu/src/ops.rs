@@ -355,15 +355,29 @@ reads! { FloatTensorOps::float_into_data, IntTensorOps::int_into_data, BoolTenso
 impl Gpu {
     /// The products of matrices [..., rows, inner] and [..., inner, cols] whose leading dimensions agree.
     pub fn float_matmul(lhs: Tensor, rhs: Tensor) -> Tensor {
+        let dtype = lhs.dtype();
+        Self::float_product(lhs, rhs, None, dtype)
+    }
+
+    /// As [`Self::float_matmul`], of another type than that of the matrices, plus a bias [cols] of that type.
+    pub fn float_product(lhs: Tensor, rhs: Tensor, bias: Option<Tensor>, dtype: DType) -> Tensor {
         let (left, right) = (lhs.shape(), rhs.shape());
         let rank = left.len();
+        let mut bias = bias;
         let out = match (lhs, rhs) {
             (Tensor::Cuda(lhs), Tensor::Cuda(rhs)) => {
                 let (lhs, rhs) = (settled(lhs), settled(rhs));
-                let out = blas::matmul(&lhs, &rhs);
-                Tensor::Cuda(
-                    out.unwrap_or_else(|| <Cuda as FloatTensorOps<Cuda>>::float_matmul(lhs, rhs)),
-                )
+                let with = match &bias {
+                    Some(Tensor::Cuda(bias)) => Some(bias),
+                    _ => None,
+                };
+                match blas::matmul(&lhs, &rhs, with, dtype) {
+                    Some(out) => {
+                        bias = None;
+                        Tensor::Cuda(out)
+                    }
+                    None => Tensor::Cuda(<Cuda as FloatTensorOps<Cuda>>::float_matmul(lhs, rhs)),
+                }
             }
             (Tensor::Wgpu(lhs), Tensor::Wgpu(rhs)) => Tensor::Wgpu(<Wgpu as FloatTensorOps<
                 Wgpu,
@@ -372,6 +386,15 @@ impl Gpu {
             )),
             _ => mixed(),
         };
+        let mut out = out;
+        if out.dtype() != dtype {
+            out = Self::float_cast(out, dtype.into());
+        }
+        if let Some(bias) = bias {
+            let mut shape = vec![1; out.shape().len()];
+            shape[out.shape().len() - 1] = right[rank - 1];
+            out = Self::float_add(out, Self::float_reshape(bias, shape.into()));
+        }
         if rank <= 3 {
             return out;
         }

@@ -3,7 +3,9 @@
 use burn_backend::{
     Backend, BoolDType, DType, ExecutionError, Shape, TensorMetadata, get_device_settings,
 };
-use burn_cubecl::{CubeRuntime, ops::numeric::empty_device_dtype, tensor::CubeTensor};
+use burn_cubecl::{
+    CubeRuntime, kernel::into_contiguous, ops::numeric::empty_device_dtype, tensor::CubeTensor,
+};
 use burn_cuda::CudaDevice;
 use burn_wgpu::WgpuDevice;
 use cubecl::zspace::{Strides, metadata::Metadata};
@@ -53,6 +55,15 @@ impl Tensor {
         match self {
             Self::Cuda(tensor) => tensor.is_contiguous(),
             Self::Wgpu(tensor) => tensor.is_contiguous(),
+        }
+    }
+
+    /// The tensor with its elements one after the other: a copy if they are not.
+    #[must_use]
+    pub fn contiguous(self) -> Self {
+        match self {
+            Self::Cuda(tensor) => Self::Cuda(into_contiguous(tensor)),
+            Self::Wgpu(tensor) => Self::Wgpu(into_contiguous(tensor)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Kernels of GPUs, run on tensors.
 
-use tenon_gpu::kernels::{self, Kernel};
+use tenon_gpu::{
+    Gpu,
+    kernels::{self, Kernel},
+};
 
 use crate::{
     DType, Tensor, TensorError,
@@ -18,6 +21,47 @@ pub(crate) fn serves(x: &Tensor) -> bool {
 #[inline]
 pub(crate) fn has_floats(x: &Tensor) -> bool {
     !x.device().is_cpu() && (x.dtype() == DType::F32 || x.is_half()) && x.numel() > 0
+}
+
+/// The products of matrices whose leading dimensions agree, of `shape` and in `dtype`, plus a bias of that
+/// type for their columns. Not recorded.
+///
+/// # Errors
+/// What fails on the device.
+pub(crate) fn product(
+    a: &Tensor,
+    b: &Tensor,
+    bias: Option<&Tensor>,
+    dtype: DType,
+    shape: Dims,
+) -> Result<Tensor, TensorError> {
+    const WHAT: &str = "matmul";
+    let device = a.device();
+    let stored = device.stored(dtype)?;
+    let value = guard(WHAT, || {
+        let on_gpu = |tensor: &Tensor| match tensor.value() {
+            Value::Gpu(tensor) => Ok(tensor.tensor()),
+            Value::Cpu(_) => Err(mixed(WHAT)),
+        };
+        let bias = bias.map(on_gpu).transpose()?;
+        let out = Gpu::float_product(on_gpu(a)?, on_gpu(b)?, bias, stored);
+        Ok(Value::Gpu(OnDevice::new(out)))
+    })?;
+    Ok(Tensor::new(value, shape, dtype, device))
+}
+
+/// The tensor with its elements one after the other on a GPU; in main memory, as it is. Not recorded.
+///
+/// # Errors
+/// What fails on the device.
+pub(crate) fn in_order(x: &Tensor) -> Result<Tensor, TensorError> {
+    let Value::Gpu(tensor) = x.value() else {
+        return x.detach();
+    };
+    let value = guard("contiguous", || {
+        Ok(Value::Gpu(OnDevice::new(tensor.tensor().contiguous())))
+    })?;
+    Ok(x.like(value, x.dims()))
 }
 
 /// Runs a kernel; its results, in the order that it gives them.

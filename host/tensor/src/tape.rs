@@ -6,8 +6,10 @@ mod again;
 mod finite;
 mod gradients;
 mod memory;
+mod pending;
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fmt,
     sync::{
@@ -20,10 +22,12 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 pub(crate) use self::again::{again, record_again};
+pub(crate) use self::pending::Place;
 use self::{
-    again::{Pending, Segment},
+    again::{Postponed, Segment},
     finite::note,
     memory::Held,
+    pending::Pending,
 };
 pub use self::{finite::NonFinite, gradients::Gradients};
 use crate::{DType, Tensor, TensorError, dims::Dims};
@@ -38,6 +42,7 @@ pub(crate) struct Backward<'a> {
     /// The gradient of the operation's output.
     pub grad: Tensor,
     parents: &'a [u32],
+    place: &'a Cell<Option<Place>>,
 }
 
 impl Backward<'_> {
@@ -46,6 +51,11 @@ impl Backward<'_> {
         self.parents
             .get(index)
             .is_some_and(|parent| *parent != UNTRACKED)
+    }
+
+    /// Says that the gradient of the only input is that of a part of it, and 0 elsewhere.
+    pub fn is_part(&self, axis: usize, start: usize) {
+        self.place.set(Some(Place { axis, start }));
     }
 
     /// The gradient of the `index`-th input, computed only if it is needed.
@@ -67,7 +77,7 @@ enum Step {
     Leaf,
     Operation(Run),
     /// To be computed again before its backward can run.
-    Again(Pending),
+    Again(Postponed),
     /// Its backward has run.
     Spent,
 }
@@ -214,12 +224,13 @@ impl Tape {
         }
         let seed = Tensor::ones(loss.shape(), loss.dtype(), &loss.device())?;
         let last = node.index as usize;
-        let mut pending: Vec<Option<Tensor>> = Vec::new();
-        pending.resize_with(last + 1, || None);
-        pending[last] = Some(seed);
+        let mut pending: Vec<Pending> = Vec::new();
+        pending.resize_with(last + 1, Pending::default);
+        pending[last] = Pending::of(seed);
         let mut leaves = HashMap::new();
         for index in (0..=last).rev() {
-            let Some(grad) = pending[index].take() else {
+            let shape = self.shape_of(index)?;
+            let Some(grad) = std::mem::take(&mut pending[index]).finish(&shape)? else {
                 continue;
             };
             if let Some(segment) = self.segment_to_compute(index) {
@@ -230,20 +241,18 @@ impl Tape {
                 continue;
             };
             let (name, parents, saved, run) = step;
+            let place = Cell::new(None);
             let context = Backward {
                 saved,
                 grad,
                 parents: &parents,
+                place: &place,
             };
             let gradients = run(context).map_err(|error| named(name, error))?;
             for (parent, gradient) in parents.iter().zip(gradients) {
                 if let (false, Some(gradient)) = (*parent == UNTRACKED, gradient) {
-                    self.check(name, *parent, &gradient, index)?;
-                    let slot = &mut pending[*parent as usize];
-                    *slot = Some(match slot.take() {
-                        Some(sum) => sum.accumulate(gradient)?,
-                        None => gradient,
-                    });
+                    self.check(name, *parent, &gradient, place.get(), index)?;
+                    pending[*parent as usize].add(gradient, place.get())?;
                 }
             }
         }
@@ -285,12 +294,19 @@ impl Tape {
         }
     }
 
-    /// A gradient must look like the value that it belongs to.
+    fn shape_of(&self, index: usize) -> Result<Dims, TensorError> {
+        let state = self.shared().state.lock();
+        let node = state.nodes.get(index).ok_or_else(|| closed("backward"))?;
+        Ok(node.shape)
+    }
+
+    /// A gradient must look like the value that it belongs to, or like a part of it.
     fn check(
         &self,
         name: &'static str,
         parent: u32,
         gradient: &Tensor,
+        place: Option<Place>,
         index: usize,
     ) -> Result<(), TensorError> {
         {
@@ -299,7 +315,11 @@ impl Tape {
                 .nodes
                 .get(parent as usize)
                 .ok_or_else(|| closed("backward"))?;
-            if *gradient.shape() != *node.shape || gradient.dtype() != node.dtype {
+            let mut shape = node.shape;
+            if let Some(Place { axis, start }) = place {
+                shape[axis] = gradient.shape()[axis].min(shape[axis].saturating_sub(start));
+            }
+            if *gradient.shape() != *shape || gradient.dtype() != node.dtype {
                 return Err(TensorError::Failed(format!(
                     "backward of {name}: a gradient is {:?} {}, but `{}` gave {:?} {}",
                     gradient.shape(),

@@ -75,11 +75,16 @@ impl Library {
     }
 
     /// Puts the product on the stream; false if the library does not solve this problem. The pointers are to
-    /// the operands and to the result on the device, and stay valid for all that it is given from now on.
+    /// the operands and to the result on the device, and to the bias where the problem has one, and stay valid for all that it is given from now on.
     ///
     /// # Errors
     /// What the library or the driver says, after which the result holds nothing of use.
-    pub fn multiply(&mut self, problem: Problem, pointers: [u64; 3]) -> Result<bool, String> {
+    pub fn multiply(
+        &mut self,
+        problem: Problem,
+        pointers: [u64; 3],
+        bias: Option<u64>,
+    ) -> Result<bool, String> {
         if self.plans.len() >= PLANS && !self.plans.contains_key(&problem) {
             self.plans.clear();
         }
@@ -91,12 +96,13 @@ impl Library {
             unsafe {
                 driver::ctx::set_current(self.context)?;
                 let plan = self.plans.entry(problem);
-                let Some(plan) = plan.or_insert_with(|| Plan::of(handle, &problem).ok()) else {
+                let Some(plan) = plan.or_insert_with(|| Plan::of(handle, &problem, bias).ok())
+                else {
                     return Ok(false);
                 };
                 (self.record)(self.context, self.before).result()?;
                 sys::cuStreamWaitEvent(self.stream, self.before, 0).result()?;
-                plan.launch(handle, pointers, self.workspace, self.stream.cast())?;
+                plan.launch(handle, pointers, bias, self.workspace, self.stream.cast())?;
                 sys::cuEventRecord(self.after, self.stream).result()?;
                 (self.wait)(self.context, self.after).result()?;
                 Ok(true)

@@ -6,10 +6,10 @@ use cubecl::zspace::metadata::Metadata;
 use cudarc::cublaslt::{
     result::{self as lt, CublasError},
     sys::{
-        cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulDesc_t,
-        cublasLtMatmulDescAttributes_t as Of, cublasLtMatmulPreferenceAttributes_t as Preference,
-        cublasLtMatrixLayout_t, cublasLtMatrixLayoutAttribute_t as Layout, cudaDataType,
-        cudaStream_t,
+        cublasComputeType_t, cublasLtEpilogue_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
+        cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t as Of,
+        cublasLtMatmulPreferenceAttributes_t as Preference, cublasLtMatrixLayout_t,
+        cublasLtMatrixLayoutAttribute_t as Layout, cudaDataType, cudaStream_t,
     },
 };
 
@@ -105,30 +105,30 @@ impl Matrix {
 /// All that the choice of a kernel depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Problem {
-    kind: cudaDataType,
-    lhs: Matrix,
-    rhs: Matrix,
-    out: Matrix,
+    /// Of the operands, and of the result and the bias.
+    kinds: [cudaDataType; 2],
+    /// The operands, and the result.
+    matrices: [Matrix; 3],
     /// Bytes that divide the addresses of these.
     alignments: [u32; 3],
+    /// Whether a row of numbers is added to every row of the result.
+    bias: bool,
 }
 
 impl Problem {
     pub fn new(
-        kind: cudaDataType,
-        lhs: Matrix,
-        rhs: Matrix,
-        out: Matrix,
+        kinds: [cudaDataType; 2],
+        matrices: [Matrix; 3],
         pointers: [u64; 3],
+        bias: bool,
     ) -> Self {
         // No kernel asks for more than 256.
         let alignments = pointers.map(|pointer| 1 << pointer.trailing_zeros().min(8));
         Self {
-            kind,
-            lhs,
-            rhs,
-            out,
+            kinds,
+            matrices,
             alignments,
+            bias,
         }
     }
 }
@@ -144,17 +144,29 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn of(handle: cublasLtHandle_t, problem: &Problem) -> Result<Self, CublasError> {
+    pub fn of(
+        handle: cublasLtHandle_t,
+        problem: &Problem,
+        bias: Option<u64>,
+    ) -> Result<Self, CublasError> {
         // Sums are in float32 for all types, and products too for float32: as on other devices.
         let product = Product(lt::create_matmul_desc(
             cublasComputeType_t::CUBLAS_COMPUTE_32F,
             cudaDataType::CUDA_R_32F,
         )?);
-        product.set(Of::CUBLASLT_MATMUL_DESC_TRANSA, &problem.rhs.operation())?;
-        product.set(Of::CUBLASLT_MATMUL_DESC_TRANSB, &problem.lhs.operation())?;
-        let lhs = problem.lhs.layout(problem.kind)?;
-        let rhs = problem.rhs.layout(problem.kind)?;
-        let out = problem.out.layout(problem.kind)?;
+        let [left, right, result] = &problem.matrices;
+        product.set(Of::CUBLASLT_MATMUL_DESC_TRANSA, &right.operation())?;
+        product.set(Of::CUBLASLT_MATMUL_DESC_TRANSB, &left.operation())?;
+        if let Some(bias) = bias {
+            // Stored by columns, a row of the result is a column, to which the bias is added.
+            let epilogue = cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            product.set(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
+            product.set(Of::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &problem.kinds[1])?;
+            product.set(Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+        }
+        let lhs = left.layout(problem.kinds[0])?;
+        let rhs = right.layout(problem.kinds[0])?;
+        let out = result.layout(problem.kinds[1])?;
         let choice = Choice(lt::create_matmul_pref()?);
         choice.set(
             Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
@@ -188,15 +200,20 @@ impl Plan {
     }
 
     /// # Safety
-    /// The pointers must be to the problem's matrices (operands, then the result) on the device whose context
-    /// is current, the workspace of its size there, and the stream one of that context.
+    /// The pointers must be to the problem's matrices (operands, then the result) and to its bias, where it has
+    /// one, on the device whose context is current, the workspace of its size there, and the stream one of that context.
     pub unsafe fn launch(
         &self,
         handle: cublasLtHandle_t,
         [lhs, rhs, out]: [u64; 3],
+        bias: Option<u64>,
         workspace: u64,
         stream: cudaStream_t,
     ) -> Result<(), CublasError> {
+        if let Some(bias) = bias {
+            self.product
+                .set(Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+        }
         let (one, zero) = (1_f32, 0_f32);
         let address = |pointer: u64| pointer as *mut c_void;
         // SAFETY: the caller's promise; one and zero are read before this returns.

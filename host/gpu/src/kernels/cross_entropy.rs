@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows, max_of_units, sum_of_units},
+    row::{self, Rows, Team, max_of_units, row_of, sum_of_units, unit_of},
 };
 
 /// The loss of each row: lse − (1 − ε)·x[target] − ε·mean(x).
@@ -28,15 +28,15 @@ fn forward<I: Int>(
     cols: usize,
     pitch: usize,
     smoothing: f32,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
     #[define(I)] _ints: StorageType,
 ) {
-    let row = CUBE_POS;
+    let row = row_of(team);
     if row >= rows {
         terminate!();
     }
-    let mut shared = SharedMemory::<f32>::new(units as usize);
-    let unit = UNIT_POS as usize;
+    let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
+    let unit = unit_of(team);
     let start = row * pitch;
     let mut largest = f32::min_value();
     let mut total = 0.0f32;
@@ -45,17 +45,17 @@ fn forward<I: Int>(
         let value = x[start + col];
         largest = max(largest, value);
         total += value;
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let largest = max_of_units(largest, &mut shared, units);
+    let largest = max_of_units(largest, &mut shared, team);
     let mut sum = 0.0f32;
     let mut col = unit;
     while col < cols {
         sum += f32::exp(x[start + col] - largest);
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let lse = largest + f32::ln(sum_of_units(sum, &mut shared, units));
-    let mean = sum_of_units(total, &mut shared, units) / f32::cast_from(cols);
+    let lse = largest + f32::ln(sum_of_units(sum, &mut shared, team));
+    let mean = sum_of_units(total, &mut shared, team) / f32::cast_from(cols);
     if unit == 0 {
         let hit = x[start + usize::cast_from(targets[row])];
         sums[row] = lse;
@@ -72,15 +72,15 @@ impl Kernel for CrossEntropy {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x, targets] = exactly(inputs);
         let (x, targets) = (Rows::of(x), into_contiguous(targets));
-        let units = row::units(x.cols);
+        let team = Team::of(&x.tensor.client, x.cols);
         let [losses, sums] = [(); 2].map(|()| row::new(&x.tensor, [x.rows].into()));
         let ints = targets.dtype.into();
         // SAFETY: the kernel stays within `rows` and `cols`, and targets are below `cols`.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
-                row::cubes(x.rows),
-                CubeDim::new_1d(units),
+                team.cubes(x.rows),
+                team.dim(),
                 Rows::address(&[&x]),
                 x.arg(),
                 targets.into_array_arg(),
@@ -90,7 +90,7 @@ impl Kernel for CrossEntropy {
                 x.cols,
                 x.pitch,
                 self.label_smoothing,
-                units,
+                team,
                 ints,
             );
         }
@@ -119,16 +119,16 @@ fn backward<I: Int>(
     x_pitch: usize,
     dx_pitch: usize,
     smoothing: f32,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
     #[define(I)] _ints: StorageType,
 ) {
-    let row = CUBE_POS;
+    let row = row_of(team);
     if row >= rows {
         terminate!();
     }
     let (target, lse, scale) = (usize::cast_from(targets[row]), sums[row], scales[row]);
     let rest = smoothing / f32::cast_from(cols);
-    let mut col = UNIT_POS as usize;
+    let mut col = unit_of(team);
     while col < cols {
         let mut value = f32::exp(x[row * x_pitch + col] - lse) - rest;
         if col == target {
@@ -140,7 +140,7 @@ fn backward<I: Int>(
             value = 0.0f32;
         }
         dx[row * dx_pitch + col] = value;
-        col += units as usize;
+        col += comptime!(team.width());
     }
 }
 
@@ -150,14 +150,14 @@ impl Kernel for CrossEntropyBackward {
         let (x, targets) = (Rows::of(x), into_contiguous(targets));
         let (sums, scales) = (into_contiguous(sums), into_contiguous(scales));
         let dx = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
-        let units = row::units(x.cols);
+        let team = Team::of(&x.tensor.client, x.cols);
         let ints = targets.dtype.into();
         // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
         unsafe {
             backward::launch_unchecked::<R>(
                 &x.tensor.client,
-                row::cubes(x.rows),
-                CubeDim::new_1d(units),
+                team.cubes(x.rows),
+                team.dim(),
                 Rows::address(&[&x, &dx]),
                 x.arg(),
                 targets.into_array_arg(),
@@ -169,7 +169,7 @@ impl Kernel for CrossEntropyBackward {
                 x.pitch,
                 dx.pitch,
                 self.label_smoothing,
-                units,
+                team,
                 ints,
             );
         }

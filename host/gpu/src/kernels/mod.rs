@@ -1,11 +1,12 @@
 //! Kernels of our own, in CubeCL: one launch for what a chain of Burn's operations would need many for, over
 //! and over through memory. All compute in float32; those that take other types say so.
 //!
-//! A kernel that works by rows gives each row (all but the last dimension taken together) to one cube, whose
-//! units walk over it side by side. Tensors may have gaps between their rows, as CUDA likes them.
+//! A kernel that works by rows gives each row (all but the last dimension taken together) to one team of units
+//! (a cube, or a plane where rows are short), which walk over it side by side. Tensors may have gaps between their rows, as CUDA likes them.
 
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod norm;
 mod optim;
 mod pointwise;
@@ -18,6 +19,7 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use dropout::Dropout;
+pub use embedding::EmbeddingBackward;
 pub use norm::{Norm, NormBackward};
 pub use optim::{AdamW, Lion, Sgd};
 pub use pointwise::{Pointwise, PointwiseBackward, SiluMulBackward};

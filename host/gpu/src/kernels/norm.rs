@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{self, Rows, sum_of_units},
+    row::{self, Rows, Team, row_of, sum_of_units, unit_of},
 };
 
 /// Parts into which the rows are divided for the gradients of weight and bias.
@@ -43,14 +43,14 @@ fn forward(
     #[comptime] centred: bool,
     #[comptime] has_weight: bool,
     #[comptime] has_bias: bool,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
 ) {
-    let row = CUBE_POS;
+    let row = row_of(team);
     if row >= rows {
         terminate!();
     }
-    let mut shared = SharedMemory::<f32>::new(units as usize);
-    let unit = UNIT_POS as usize;
+    let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
+    let unit = unit_of(team);
     let start = row * x_pitch;
     let mut mean = 0.0f32;
     if centred {
@@ -58,18 +58,18 @@ fn forward(
         let mut col = unit;
         while col < cols {
             sum += x[start + col];
-            col += units as usize;
+            col += comptime!(team.width());
         }
-        mean = sum_of_units(sum, &mut shared, units) / f32::cast_from(cols);
+        mean = sum_of_units(sum, &mut shared, team) / f32::cast_from(cols);
     }
     let mut square = 0.0f32;
     let mut col = unit;
     while col < cols {
         let value = x[start + col] - mean;
         square += value * value;
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let variance = sum_of_units(square, &mut shared, units) / f32::cast_from(cols);
+    let variance = sum_of_units(square, &mut shared, team) / f32::cast_from(cols);
     let root = 1.0 / f32::sqrt(variance + eps);
     if unit == 0 {
         roots[row] = root;
@@ -88,7 +88,7 @@ fn forward(
             value += bias[col];
         }
         y[out + col] = value;
-        col += units as usize;
+        col += comptime!(team.width());
     }
 }
 
@@ -102,13 +102,13 @@ impl Kernel for Norm {
         let y = Rows::of(row::new(&x.tensor, shape));
         let roots = row::new(&x.tensor, [x.rows].into());
         let means = self.centred.then(|| row::new(&x.tensor, [x.rows].into()));
-        let units = row::units(x.cols);
+        let team = Team::of(&x.tensor.client, x.cols);
         // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
-                row::cubes(x.rows),
-                CubeDim::new_1d(units),
+                team.cubes(x.rows),
+                team.dim(),
                 Rows::address(&[&x, &y]),
                 x.arg(),
                 weight.as_ref().unwrap_or(&x).arg(),
@@ -124,7 +124,7 @@ impl Kernel for Norm {
                 self.centred,
                 self.weight,
                 self.bias,
-                units,
+                team,
             );
         }
         [Some(y.tensor), means, Some(roots)]
@@ -163,14 +163,14 @@ fn backward(
     dx_pitch: usize,
     #[comptime] centred: bool,
     #[comptime] has_weight: bool,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
 ) {
-    let row = CUBE_POS;
+    let row = row_of(team);
     if row >= rows {
         terminate!();
     }
-    let mut shared = SharedMemory::<f32>::new(units as usize);
-    let unit = UNIT_POS as usize;
+    let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
+    let unit = unit_of(team);
     let mut mean = 0.0f32;
     if centred {
         mean = means[row];
@@ -186,12 +186,12 @@ fn backward(
         }
         sum += inner;
         product += inner * (x[row * x_pitch + col] - mean) * root;
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let product = sum_of_units(product, &mut shared, units) / f32::cast_from(cols);
+    let product = sum_of_units(product, &mut shared, team) / f32::cast_from(cols);
     let mut centre = 0.0f32;
     if centred {
-        centre = sum_of_units(sum, &mut shared, units) / f32::cast_from(cols);
+        centre = sum_of_units(sum, &mut shared, team) / f32::cast_from(cols);
     }
     let mut col = unit;
     while col < cols {
@@ -201,7 +201,7 @@ fn backward(
         }
         let normal = (x[row * x_pitch + col] - mean) * root;
         dx[row * dx_pitch + col] = (inner - centre - normal * product) * root;
-        col += units as usize;
+        col += comptime!(team.width());
     }
 }
 
@@ -243,6 +243,9 @@ fn affine(
     sums[out + cols] = for_bias;
 }
 
+/// Columns of a cube that adds up rows.
+const COLUMNS: u32 = 128;
+
 impl Kernel for NormBackward {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let mut inputs = inputs.into_iter();
@@ -259,7 +262,7 @@ impl Kernel for NormBackward {
         let weight = self.weight.then(&mut next);
         let shape = x.tensor.meta.shape().clone();
         let dx = Rows::of(row::new(&x.tensor, shape));
-        let units = row::units(x.cols);
+        let team = Team::of(&x.tensor.client, x.cols);
         let client = &x.tensor.client;
         let address = Rows::address(&[&x, &dy, &dx]);
         let means = means.as_ref().unwrap_or(&roots);
@@ -267,8 +270,8 @@ impl Kernel for NormBackward {
         unsafe {
             backward::launch_unchecked::<R>(
                 client,
-                row::cubes(x.rows),
-                CubeDim::new_1d(units),
+                team.cubes(x.rows),
+                team.dim(),
                 address,
                 x.arg(),
                 dy.arg(),
@@ -283,7 +286,7 @@ impl Kernel for NormBackward {
                 dx.pitch,
                 self.centred,
                 self.weight,
-                units,
+                team,
             );
         }
         if !self.affine {
@@ -296,8 +299,8 @@ impl Kernel for NormBackward {
         unsafe {
             affine::launch_unchecked::<R>(
                 client,
-                CubeCount::Static(x.cols.div_ceil(units as usize) as u32, parts as u32, 1),
-                CubeDim::new_1d(units),
+                CubeCount::Static(x.cols.div_ceil(COLUMNS as usize) as u32, parts as u32, 1),
+                CubeDim::new_1d(COLUMNS),
                 address,
                 x.arg(),
                 dy.arg(),

@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{self, Rows, max_of_units, sum_of_units},
+    row::{self, Rows, Team, max_of_units, row_of, sum_of_units, unit_of},
 };
 
 /// What attention does to its scores [batch, heads, tokens, keys].
@@ -84,16 +84,16 @@ fn forward<F: Float, I: Int>(
     of_key: usize,
     #[comptime] has_bias: bool,
     #[comptime] has_ranges: bool,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
     #[define(F)] _floats: StorageType,
     #[define(I)] _ints: StorageType,
 ) {
-    let row = CUBE_POS;
+    let row = row_of(team);
     if row >= rows {
         terminate!();
     }
-    let mut shared = SharedMemory::<f32>::new(units as usize);
-    let unit = UNIT_POS as usize;
+    let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
+    let unit = unit_of(team);
     let (start, out) = (row * x_pitch, row * y_pitch);
     let mut place = 0usize;
     if has_bias {
@@ -109,9 +109,9 @@ fn forward<F: Float, I: Int>(
             value += bias[place + col * of_key];
         }
         largest = max(largest, value);
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let largest = max_of_units(largest, &mut shared, units);
+    let largest = max_of_units(largest, &mut shared, team);
     let mut sum = 0.0f32;
     let mut col = first + unit;
     while col < last {
@@ -120,9 +120,9 @@ fn forward<F: Float, I: Int>(
             value += bias[place + col * of_key];
         }
         sum += f32::exp(value - largest);
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let total = sum_of_units(sum, &mut shared, units);
+    let total = sum_of_units(sum, &mut shared, team);
     let mut share = 1.0 / total;
     if comptime!(has_bias || has_ranges) {
         // A bias has ruled out all keys: attention to none is 0.
@@ -141,7 +141,7 @@ fn forward<F: Float, I: Int>(
             power = f32::exp(value - largest) * share;
         }
         y[out + col] = F::cast_from(power);
-        col += units as usize;
+        col += comptime!(team.width());
     }
 }
 
@@ -156,15 +156,15 @@ impl Kernel for Softmax {
         let floats = x.tensor.dtype.into();
         let ranges = ranges.unwrap_or_else(|| x.tensor.clone());
         let ints = ints_of(&ranges, scores.ranges);
-        let units = row::units(x.cols);
+        let team = Team::of(&x.tensor.client, x.cols);
         let strides = scores.bias.unwrap_or([0; 4]);
         // SAFETY: the kernel stays within `rows` and `cols`, within the bias by its strides, and the ranges,
         // one for each batch and token, within `cols`.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
-                row::cubes(x.rows),
-                CubeDim::new_1d(units),
+                team.cubes(x.rows),
+                team.dim(),
                 Rows::address(&[&x, &y]),
                 x.arg(),
                 bias.unwrap_or_else(|| x.tensor.clone()).into_array_arg(),
@@ -183,7 +183,7 @@ impl Kernel for Softmax {
                 strides[3],
                 scores.bias.is_some(),
                 scores.ranges,
-                units,
+                team,
                 floats,
                 ints,
             );
@@ -227,24 +227,24 @@ fn backward<F: Float, I: Int>(
     heads: usize,
     tokens: usize,
     #[comptime] has_ranges: bool,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
     #[define(F)] _floats: StorageType,
     #[define(I)] _ints: StorageType,
 ) {
-    let row = CUBE_POS;
+    let row = row_of(team);
     if row >= rows {
         terminate!();
     }
-    let mut shared = SharedMemory::<f32>::new(units as usize);
-    let unit = UNIT_POS as usize;
+    let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
+    let unit = unit_of(team);
     let (first, last) = seen(ranges, row, cols, heads, tokens, has_ranges);
     let mut sum = 0.0f32;
     let mut col = first + unit;
     while col < last {
         sum += f32::cast_from(y[row * y_pitch + col]) * f32::cast_from(dy[row * dy_pitch + col]);
-        col += units as usize;
+        col += comptime!(team.width());
     }
-    let total = sum_of_units(sum, &mut shared, units);
+    let total = sum_of_units(sum, &mut shared, team);
     let mut col = unit;
     while col < cols {
         let mut value = 0.0f32;
@@ -253,7 +253,7 @@ fn backward<F: Float, I: Int>(
             value = scale * f32::cast_from(y[row * y_pitch + col]) * slope;
         }
         dx[row * dx_pitch + col] = F::cast_from(value);
-        col += units as usize;
+        col += comptime!(team.width());
     }
 }
 
@@ -269,13 +269,13 @@ impl Kernel for SoftmaxBackward {
         let ints = ints_of(&ranges, scores.ranges);
         let dx = Rows::of(row::alike(&y.tensor));
         let floats = y.tensor.dtype.into();
-        let units = row::units(y.cols);
+        let team = Team::of(&y.tensor.client, y.cols);
         // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
         unsafe {
             backward::launch_unchecked::<R>(
                 &y.tensor.client,
-                row::cubes(y.rows),
-                CubeDim::new_1d(units),
+                team.cubes(y.rows),
+                team.dim(),
                 Rows::address(&[&y, &dy, &dx]),
                 y.arg(),
                 dy.arg(),
@@ -290,7 +290,7 @@ impl Kernel for SoftmaxBackward {
                 scores.heads,
                 scores.tokens,
                 scores.ranges,
-                units,
+                team,
                 floats,
                 ints,
             );

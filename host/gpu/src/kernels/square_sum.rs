@@ -6,12 +6,11 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{Rows, position, sum_of_units},
+    row::{Rows, Team, position, sum_of_units},
 };
 
-const UNITS: u32 = 256;
 /// Cubes for a tensor.
-const CUBES: usize = 128;
+const CUBES: usize = 1024;
 /// Elements that are worth a cube.
 const WORTH: usize = 4096;
 
@@ -29,13 +28,13 @@ fn squares(
     cols: usize,
     pitch: usize,
     first: usize,
-    #[comptime] units: u32,
+    #[comptime] team: Team,
 ) {
-    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
     let mut sum = 0.0f32;
     let count = rows * cols;
     let mut index = position();
-    let step = CUBE_COUNT * units as usize;
+    let step = CUBE_COUNT * comptime!(team.width());
     while index < count {
         let mut place = index;
         if pitch != cols {
@@ -45,7 +44,7 @@ fn squares(
         sum += value * value;
         index += step;
     }
-    let sum = sum_of_units(sum, &mut shared, units);
+    let sum = sum_of_units(sum, &mut shared, team);
     if UNIT_POS == 0 {
         sums[first + CUBE_POS] = sum;
     }
@@ -60,6 +59,7 @@ impl Kernel for SquareSum {
             return Vec::new();
         };
         let sums = packed(&one.tensor, [total].into());
+        let team = Team::cube(&one.tensor.client);
         let mut first = 0;
         for x in &inputs {
             let count = cubes(x);
@@ -73,7 +73,7 @@ impl Kernel for SquareSum {
                 squares::launch_unchecked::<R>(
                     &x.tensor.client,
                     CubeCount::Static(count as u32, 1, 1),
-                    CubeDim::new_1d(UNITS),
+                    team.dim(),
                     address,
                     x.arg(),
                     sums.clone().into_array_arg(),
@@ -81,7 +81,7 @@ impl Kernel for SquareSum {
                     x.cols,
                     x.pitch,
                     first,
-                    UNITS,
+                    team,
                 );
             }
             first += count;

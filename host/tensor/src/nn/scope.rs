@@ -287,11 +287,7 @@ impl Scope {
             }
             WeightLayout::InOut => {
                 let weight = here.obtain("weight", &[input, out], options.weight_init, fans)?;
-                let y = x.matmul(&weight)?;
-                match bias {
-                    Some(bias) => y.add(&bias)?,
-                    None => y,
-                }
+                x.linear_in_out(&weight, bias.as_ref())?
             }
         };
         here.seen(here.adapted(x, y, out, options.layout)?)

@@ -1,7 +1,10 @@
 //! Attention with an explicit bias.
 
-use super::common::broadcast;
-use crate::{DType, Tensor, TensorError, gpu, tape::autocast};
+use super::common::{broadcast, permuted};
+use crate::{
+    DType, Tensor, TensorError, gpu,
+    tape::{again, autocast, record_again},
+};
 
 const WHAT: &str = "scaled_dot_product_attention";
 
@@ -102,21 +105,55 @@ pub(crate) fn composed(
     rule: Rule<'_>,
     dropout: &dyn Fn(Tensor) -> Result<Tensor, TensorError>,
 ) -> Result<Tensor, TensorError> {
-    let heads = q.shape()[2];
-    if let Some(dtype) = autocast([q, k])
-        && has_ranges(q, rule.bias)
-    {
+    let dtype = match autocast([q, k]) {
         // All of it: the scores are most of the memory that moves.
-        let q = q.mul_scalar(f64::from(rule.scale))?.cast(dtype)?;
-        let rule = Rule { scale: 1.0, ..rule };
-        let (k, v) = (k.cast(dtype)?, v.cast(dtype)?);
-        return composed(&q, &k, &v, rule, dropout)?.cast(DType::F32);
-    }
-    let heads_first = |x: &Tensor| x.permute(&[0, 2, 1, 3]);
-    let k = repeated(&heads_first(k)?, heads)?;
-    let v = repeated(&heads_first(v)?, heads)?;
-    let weights = dropout(weights(&heads_first(q)?, &k, rule)?)?;
-    heads_first(&weights.matmul(&v)?)
+        Some(dtype) if has_ranges(q, rule.bias) => dtype,
+        _ => q.dtype(),
+    };
+    let (q, rule) = if dtype == DType::F16 && q.dtype() != dtype {
+        // Scores of float16 may overflow unless the scale goes to q.
+        let q = q.mul_scalar(f64::from(rule.scale))?;
+        (q, Rule { scale: 1.0, ..rule })
+    } else {
+        (q.clone(), rule)
+    };
+    let given = q.dtype();
+    let (q, k, v) = (swapped(&q, dtype)?, swapped(k, dtype)?, swapped(v, dtype)?);
+    swapped(&by_heads(&q, &k, &v, rule, dropout)?, given)
+}
+
+/// Dimensions 1 and 2 exchanged, in `dtype`. On a GPU in memory too: one copy does both, and is what each of
+/// the products would make.
+fn swapped(x: &Tensor, dtype: DType) -> Result<Tensor, TensorError> {
+    let swap = |x: &Tensor, dtype: DType| -> Result<Tensor, TensorError> {
+        let view = permuted(x, &[0, 2, 1, 3])?;
+        match dtype == x.dtype() {
+            true => gpu::in_order(&view),
+            false => view.cast(dtype),
+        }
+    };
+    let given = x.dtype();
+    record_again(
+        "permute",
+        swap(x, dtype)?,
+        &[x],
+        |_| Vec::new(),
+        move |context| Ok(vec![Some(swap(&context.grad, given)?)]),
+        || again(&[], move |x, _| swapped(&x[0], dtype)),
+    )
+}
+
+/// The same for tensors whose heads come before their tokens.
+fn by_heads(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rule: Rule<'_>,
+    dropout: &dyn Fn(Tensor) -> Result<Tensor, TensorError>,
+) -> Result<Tensor, TensorError> {
+    let heads = q.shape()[1];
+    let (k, v) = (repeated(k, heads)?, repeated(v, heads)?);
+    dropout(weights(q, &k, rule)?)?.matmul(&v)
 }
 
 /// softmax(q·kᵀ·scale + bias) of q [batch, heads, tokens, dim] and k [batch, heads, keys, dim].
@@ -127,8 +164,7 @@ fn weights(q: &Tensor, k: &Tensor, rule: Rule<'_>) -> Result<Tensor, TensorError
         scale,
     } = rule;
     let (k, by_kernel) = (k.transpose(-1, -2)?, has_ranges(q, bias));
-    // Scores of float16 may overflow unless the scale goes to q; it is smaller than they are, besides.
-    if by_kernel && gpu::serves(q) && autocast([q, &k]).is_none() {
+    if by_kernel && q.dtype() != DType::F16 && autocast([q, &k]).is_none() {
         return q.matmul(&k)?.attention_weights(bias, ranges, scale);
     }
     let q = if scale == 1.0 {

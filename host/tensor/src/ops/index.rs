@@ -5,13 +5,14 @@
 //! anything else.
 
 use burn_backend::{Slice, ops::FloatTensorOps, ops::IntTensorOps};
+use tenon_gpu::kernels::EmbeddingBackward;
 
 use super::common::{as_index, host, reshaped, zeros_like};
 use super::shape::{narrowed, padded};
 use crate::{
     DType, Tensor, TensorError, cpu,
     dims::{Dims, MAX_RANK},
-    raw,
+    gpu, raw,
     tape::record,
     value::{Kind, Value, on},
 };
@@ -202,9 +203,14 @@ impl Tensor {
                     });
                     return Ok(vec![Some(grad)]);
                 }
-                let zeros = Tensor::zeros(&original, g.dtype(), &g.device())?;
                 let index = reshaped(ids, flat)?;
                 let rows = reshaped(g, flat.with(1, width))?;
+                if gpu::serves(g) {
+                    let kernel = EmbeddingBackward { count };
+                    let [sums] = gpu::run(WHAT, &[&rows, &as_index(&index)?], kernel)?;
+                    return Ok(vec![Some(g.like(sums, original))]);
+                }
+                let zeros = Tensor::zeros(&original, g.dtype(), &g.device())?;
                 Ok(vec![Some(select_add(zeros, 0, &index, &rows)?)])
             },
         )

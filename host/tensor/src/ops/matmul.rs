@@ -8,6 +8,7 @@ use super::common::{broadcast, expanded, need_shape, permuted, reshaped, sum_lea
 use crate::{
     DType, Tensor, TensorError,
     dims::Dims,
+    gpu,
     params::Quantized,
     tape::{again, autocast, record_again},
     value::on,
@@ -20,11 +21,14 @@ impl Tensor {
     /// `ShapeMismatch` when a tensor has no matrix or the shapes do not fit; `InvalidArgument`
     /// unless both are floating-point, of one type and device.
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor, TensorError> {
-        if let Some(dtype) = autocast([self, other]) {
-            return self
-                .cast(dtype)?
-                .matmul(&other.cast(dtype)?)?
-                .cast(DType::F32);
+        self.multiplied(other, autocast([self, other]))
+    }
+
+    /// With `reduced`, in that type, though both are float32 and the products are too.
+    fn multiplied(&self, other: &Tensor, reduced: Option<DType>) -> Result<Tensor, TensorError> {
+        if let (Some(dtype), true) = (reduced, self.device().is_cpu()) {
+            let out = self.cast(dtype)?.matmul(&other.cast(dtype)?)?;
+            return out.cast(DType::F32);
         }
         self.need_float("matmul")?;
         self.need_same("matmul", other)?;
@@ -42,28 +46,31 @@ impl Tensor {
                 other.shape()
             )));
         }
-        let out = product(self, false, other, false)?;
+        let (a, b) = (narrower(self, reduced)?, narrower(other, reduced)?);
+        let out = product(&a, false, &b, false, None, self.dtype())?;
         let shapes = (self.dims(), other.dims());
-        let saved = |_: &Tensor| vec![self.clone(), other.clone()];
         record_again(
             "matmul",
             out,
             &[self, other],
-            saved,
+            |_| vec![a, b],
             move |context| {
-                let (a, b, g) = (&context.saved[0], &context.saved[1], &context.grad);
+                let (a, b) = (&context.saved[0], &context.saved[1]);
+                let (g, dtype) = (narrower(&context.grad, reduced)?, context.grad.dtype());
                 Ok(vec![
-                    context.when(0, || sum_to(&product(g, false, b, true)?, &shapes.0))?,
+                    context.when(0, || {
+                        sum_to(&product(&g, false, b, true, None, dtype)?, &shapes.0)
+                    })?,
                     context.when(1, || {
                         if b.rank() == 2 {
                             // One product over all rows instead of a sum of products.
-                            return product(&matrix(a)?, true, &matrix(g)?, false);
+                            return product(&matrix(a)?, true, &matrix(&g)?, false, None, dtype);
                         }
-                        sum_to(&product(a, true, g, false)?, &shapes.1)
+                        sum_to(&product(a, true, &g, false, None, dtype)?, &shapes.1)
                     })?,
                 ])
             },
-            || again(&[], |x, _| x[0].matmul(&x[1])),
+            || again(&[], move |x, _| x[0].multiplied(&x[1], reduced)),
         )
     }
 
@@ -72,21 +79,52 @@ impl Tensor {
     /// # Errors
     /// As [`Self::matmul`].
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TensorError> {
-        if let Some(dtype) = autocast([self, weight]) {
+        self.line(weight, false, bias, autocast([self, weight]))
+    }
+
+    /// As [`Self::linear`] with the weight stored [in, out].
+    ///
+    /// # Errors
+    /// As [`Self::linear`].
+    pub(crate) fn linear_in_out(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor, TensorError> {
+        let (Some(bias), true) = (bias, self.device().is_cpu()) else {
+            return self.line(weight, true, bias, autocast([self, weight]));
+        };
+        self.matmul(weight)?.add(bias)
+    }
+
+    /// With `reduced`, in that type, though all are float32 and what comes out is too.
+    fn line(
+        &self,
+        weight: &Tensor,
+        in_out: bool,
+        bias: Option<&Tensor>,
+        reduced: Option<DType>,
+    ) -> Result<Tensor, TensorError> {
+        if let (Some(dtype), true) = (reduced, self.device().is_cpu()) {
             let bias = bias.map(|bias| bias.cast(dtype)).transpose()?;
             return self
                 .cast(dtype)?
-                .linear(&weight.cast(dtype)?, bias.as_ref())?
+                .line(&weight.cast(dtype)?, in_out, bias.as_ref(), None)?
                 .cast(DType::F32);
         }
         self.need_float("linear")?;
         self.need_same("linear", weight)?;
-        let (&[.., inputs], &[outputs, expected]) = (self.shape(), weight.shape()) else {
+        let (&[.., inputs], &[first, second]) = (self.shape(), weight.shape()) else {
             return Err(TensorError::ShapeMismatch(format!(
                 "linear: x {:?} and weight {:?}: [..., in] and [out, in] are needed",
                 self.shape(),
                 weight.shape()
             )));
+        };
+        let (outputs, expected) = if in_out {
+            (second, first)
+        } else {
+            (first, second)
         };
         if inputs != expected {
             return Err(TensorError::ShapeMismatch(format!(
@@ -99,33 +137,43 @@ impl Tensor {
             self.need_same("linear", bias)?;
             need_shape("linear", "the bias", bias, &[outputs])?;
         }
+        let (x, w) = (narrower(self, reduced)?, narrower(weight, reduced)?);
         let shape = self.dims().replaced(self.rank() - 1, outputs);
-        let flat = product_with_bias(&matrix(self)?, weight, bias)?;
+        let flat = product(&matrix(&x)?, false, &w, !in_out, bias, self.dtype())?;
         let out = reshaped(&flat, shape)?;
         let full = self.dims();
-        let saved = |_: &Tensor| vec![self.clone(), weight.clone()];
         let backward = move |context: crate::tape::Backward<'_>| {
-            let (x, weight) = (&context.saved[0], &context.saved[1]);
-            let g = matrix(&context.grad)?;
+            let (x, w) = (&context.saved[0], &context.saved[1]);
+            let (wide, dtype) = (matrix(&context.grad)?, context.grad.dtype());
+            let g = narrower(&wide, reduced)?;
             Ok(vec![
-                context.when(0, || reshaped(&product(&g, false, weight, false)?, full))?,
-                context.when(1, || product(&g, true, &matrix(x)?, false))?,
-                context.when(2, || sum_leading(&g, outputs))?,
+                context.when(0, || {
+                    reshaped(&product(&g, false, w, in_out, None, dtype)?, full)
+                })?,
+                context.when(1, || match in_out {
+                    true => product(&matrix(x)?, true, &g, false, None, dtype),
+                    false => product(&g, true, &matrix(x)?, false, None, dtype),
+                })?,
+                context.when(2, || sum_leading(&wide, outputs))?,
             ])
         };
-        match bias {
-            Some(bias) => record_again(
-                "linear",
-                out,
-                &[self, weight, bias],
-                saved,
-                backward,
-                || again(&[], |x, _| x[0].linear(&x[1], x.get(2))),
-            ),
-            None => record_again("linear", out, &[self, weight], saved, backward, || {
-                again(&[], |x, _| x[0].linear(&x[1], None))
-            }),
-        }
+        let parents: Vec<&Tensor> = [self, weight].into_iter().chain(bias).collect();
+        record_again(
+            "linear",
+            out,
+            &parents,
+            |_| vec![x, w],
+            backward,
+            || again(&[], move |x, _| x[0].line(&x[1], in_out, x.get(2), reduced)),
+        )
+    }
+}
+
+/// A tensor in the type in which its products are to be computed. Not recorded.
+fn narrower(x: &Tensor, reduced: Option<DType>) -> Result<Tensor, TensorError> {
+    match reduced {
+        Some(dtype) => x.detach()?.cast(dtype),
+        None => x.detach(),
     }
 }
 
@@ -146,18 +194,17 @@ impl Tensor {
             need_shape("linear", "the bias", bias, &[outputs])?;
         }
         let (flat, dense) = (matrix(self)?, weight.dense()?);
-        let out = match (in_out, bias) {
-            (false, _) => product_with_bias(&flat, &dense, bias)?,
-            (true, None) => product(&flat, false, &dense, false)?,
-            (true, Some(bias)) => product(&flat, false, &dense, false)?.add(&bias.detach()?)?,
-        };
+        let out = product(&flat, false, &dense, !in_out, bias, self.dtype())?;
         drop(dense);
         let out = reshaped(&out, self.dims().replaced(self.rank() - 1, outputs))?;
         let (full, weight) = (self.dims(), weight.clone());
         let kept = weight.clone();
         let backward = move |context: crate::tape::Backward<'_>| {
             let g = matrix(&context.grad)?;
-            let back = || reshaped(&product(&g, false, &weight.dense()?, in_out)?, full);
+            let back = || {
+                let dense = weight.dense()?;
+                reshaped(&product(&g, false, &dense, in_out, None, g.dtype())?, full)
+            };
             Ok(vec![
                 context.when(0, back)?,
                 context.when(1, || sum_leading(&g, outputs))?,
@@ -195,13 +242,26 @@ pub(super) fn turned(x: &Tensor) -> Result<Tensor, TensorError> {
     permuted(x, &axes)
 }
 
-/// The products of matrices, each taken transposed if asked for. Not recorded.
+/// The products of matrices, each taken transposed if asked for, in `dtype`, plus a bias of that type for
+/// their columns. Not recorded.
 pub(super) fn product(
     a: &Tensor,
     a_turned: bool,
     b: &Tensor,
     b_turned: bool,
+    bias: Option<&Tensor>,
+    dtype: DType,
 ) -> Result<Tensor, TensorError> {
+    if let (Some(bias), false, true) = (bias, a_turned, b_turned)
+        && a.rank() == 2
+        && let Some(out) = super::host_matmul::linear(a, b, bias)?
+    {
+        return Ok(out);
+    }
+    let with_bias = |out: Tensor| match bias {
+        Some(bias) => out.add(&bias.detach()?),
+        None => Ok(out),
+    };
     let a = if a_turned { turned(a)? } else { a.detach()? };
     let b = if b_turned { turned(b)? } else { b.detach()? };
     let (ra, rb) = (a.rank(), b.rank());
@@ -215,32 +275,23 @@ pub(super) fn product(
     };
     let shape = with(rows, cols);
     if shape.numel() == 0 || inner == 0 {
-        return Tensor::zeros(&shape, a.dtype(), &a.device());
+        return with_bias(Tensor::zeros(&shape, dtype, &a.device())?);
     }
     if rb == 2 && ra > 2 {
         // One large product instead of many small ones.
-        return reshaped(&product(&matrix(&a)?, false, &b, false)?, shape);
+        return reshaped(
+            &product(&matrix(&a)?, false, &b, false, bias, dtype)?,
+            shape,
+        );
     }
     if let Some(out) = super::host_matmul::product(&a, &b, shape)? {
-        return Ok(out);
+        return with_bias(out);
     }
     let a = expanded(&a, with(rows, inner))?;
     let b = expanded(&b, with(inner, cols))?;
-    let (x, y) = (a.value(), b.value());
-    Ok(a.like(on!("matmul", |x, y| B => B::float_matmul(x, y))?, shape))
-}
-
-/// x · weightᵀ + bias for matrices. Not recorded.
-fn product_with_bias(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<Tensor, TensorError> {
-    if let Some(bias) = bias {
-        if let Some(out) = super::host_matmul::linear(x, weight, bias)? {
-            return Ok(out);
-        }
-        return product(x, false, weight, true)?.add(&bias.detach()?);
+    if a.device().is_cpu() {
+        let (x, y) = (a.value(), b.value());
+        return with_bias(a.like(on!("matmul", |x, y| B => B::float_matmul(x, y))?, shape));
     }
-    product(x, false, weight, true)
+    gpu::product(&a, &b, bias, dtype, shape)
 }

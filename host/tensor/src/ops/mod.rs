@@ -35,3 +35,4 @@ mod unary;
 
 pub(crate) use attention::{Rule as AttentionRule, composed as attention, has_ranges};
 pub use options::{ConvOptions, PoolOptions, Reduction, RotaryStyle};
+pub(crate) use shape::among_zeros;

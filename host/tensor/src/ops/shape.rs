@@ -231,20 +231,16 @@ impl Tensor {
             )));
         }
         let out = narrowed(self, axis, start, len)?;
-        let original = self.dims();
         record_again(
             "narrow",
             out,
             &[self],
             |_| Vec::new(),
             move |context| {
-                let mut amounts = [(0, 0); MAX_RANK];
-                amounts[axis] = (start, original[axis] - start - len);
-                Ok(vec![Some(padded(
-                    &context.grad,
-                    &amounts[..original.len()],
-                    0.0,
-                )?)])
+                if len != size {
+                    context.is_part(axis, start);
+                }
+                Ok(vec![Some(context.grad)])
             },
             || again(&[], move |x, _| x[0].narrow(axis as i32, start, len)),
         )
@@ -430,6 +426,18 @@ pub(super) fn narrowed(
         })
         .collect();
     Ok(x.like(x.value().slice(x.kind(), &slices)?, shape))
+}
+
+/// Zeros of `shape` with `x` in them, from `start` on along `axis`. Not recorded.
+pub(crate) fn among_zeros(
+    x: &Tensor,
+    axis: usize,
+    start: usize,
+    shape: &Dims,
+) -> Result<Tensor, TensorError> {
+    let mut amounts = [(0, 0); MAX_RANK];
+    amounts[axis] = (start, shape[axis] - start - x.shape()[axis]);
+    padded(x, &amounts[..shape.len()], 0.0)
 }
 
 /// The tensor with `value` around it. Not recorded.

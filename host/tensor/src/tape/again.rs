@@ -40,7 +40,7 @@ pub(crate) fn again(
 
 /// An operation of a segment that has not been computed again yet. Its node keeps the parents that are
 /// not tracked, in their order, and then the others.
-pub(super) struct Pending {
+pub(super) struct Postponed {
     segment: u32,
     compute: Box<Compute>,
 }
@@ -94,7 +94,7 @@ impl Tape {
     /// The segment that has to be computed again before the backward of the node at `index` can run.
     pub(super) fn segment_to_compute(&self, index: usize) -> Option<u32> {
         match &self.shared().state.lock().nodes.get(index)?.step {
-            Step::Again(pending) => Some(pending.segment),
+            Step::Again(postponed) => Some(postponed.segment),
             _ => None,
         }
     }
@@ -143,7 +143,7 @@ impl Tape {
         let mut operations = Vec::new();
         for (index, node) in nodes.iter_mut().enumerate().skip(found.first as usize) {
             match std::mem::replace(&mut node.step, Step::Spent) {
-                Step::Again(pending) if pending.segment == segment => {
+                Step::Again(postponed) if postponed.segment == segment => {
                     let saved = std::mem::take(&mut node.saved);
                     saved.iter().for_each(|tensor| held.remove(tensor));
                     operations.push(Operation {
@@ -151,7 +151,7 @@ impl Tape {
                         name: node.name,
                         parents: node.parents.clone(),
                         saved,
-                        compute: pending.compute,
+                        compute: postponed.compute,
                     });
                 }
                 step => node.step = step,
@@ -231,13 +231,13 @@ where
     if node.tape.again.load(Ordering::Relaxed) && out.dtype().is_float() {
         let segment = node.tape.state.lock().segment;
         if let Some(segment) = segment {
-            return append_pending(name, out, parents, &node.tape, segment, again());
+            return append_postponed(name, out, parents, &node.tape, segment, again());
         }
     }
     super::record(name, out, parents, saved, run)
 }
 
-fn append_pending(
+fn append_postponed(
     name: &'static str,
     out: Tensor,
     parents: &[&Tensor],
@@ -275,7 +275,7 @@ fn append_pending(
                     continue;
                 };
                 let inside = nodes.get(*index as usize).is_some_and(
-                    |node| matches!(&node.step, Step::Again(pending) if pending.segment == segment),
+                    |node| matches!(&node.step, Step::Again(postponed) if postponed.segment == segment),
                 );
                 if !inside && !inputs.contains_key(index) {
                     let value = parent.detach()?;
@@ -285,9 +285,9 @@ fn append_pending(
             }
         }
     }
-    let pending = Pending {
+    let postponed = Postponed {
         segment,
         compute: again.compute,
     };
-    append(name, out, parents, tape, saved, Step::Again(pending))
+    append(name, out, parents, tape, saved, Step::Again(postponed))
 }

@@ -205,3 +205,58 @@ fn autocast_computes_products_as_if_they_were_cast() {
     let y = half.linear(&w.cast(DType::F16).unwrap(), None).unwrap();
     assert_eq!(y.dtype(), DType::F16);
 }
+
+/// The gradient of x [2, 6] under Σ weight · part over parts of it, each (dim, start, len).
+fn of_parts(parts: &[(i32, usize, usize)], whole: bool) -> (Vec<f32>, Vec<f32>) {
+    let tape = Tape::new();
+    let x = Tensor::arange(0.0, 12.0, 1.0, DType::F32, &Device::cpu()).unwrap();
+    let x = tape.leaf(&x.reshape(&[2, 6]).unwrap()).unwrap();
+    // Not the leaf itself: what comes for a value in between is added up too.
+    let y = x.mul_scalar(2.0).unwrap();
+    let mut expected = vec![0.0; 12];
+    let mut loss = Tensor::zeros(&[], DType::F32, &Device::cpu()).unwrap();
+    if whole {
+        loss = loss.add(&y.sum(&[], false).unwrap()).unwrap();
+        expected.iter_mut().for_each(|slot| *slot += 2.0);
+    }
+    for (number, (dim, start, len)) in parts.iter().enumerate() {
+        let weight = (number + 1) as f32;
+        let part = y.narrow(*dim, *start, *len).unwrap();
+        let sum = part.mul_scalar(f64::from(weight)).unwrap().sum(&[], false);
+        loss = loss.add(&sum.unwrap()).unwrap();
+        for (index, slot) in expected.iter_mut().enumerate() {
+            let at = [index / 6, index % 6][*dim as usize];
+            if (*start..start + len).contains(&at) {
+                *slot += 2.0 * weight;
+            }
+        }
+    }
+    let mut gradients = tape.backward(&loss).unwrap();
+    let found = gradients.take(&x).unwrap();
+    assert_eq!(found.shape(), [2, 6]);
+    (found.to_f32_vec().unwrap(), expected)
+}
+
+#[test]
+fn gradients_of_parts_are_those_of_the_whole() {
+    let cases: &[&[(i32, usize, usize)]] = &[
+        // What makes up the whole, in order and not.
+        &[(1, 0, 2), (1, 2, 1), (1, 3, 3)],
+        &[(1, 3, 3), (1, 0, 2), (1, 2, 1)],
+        &[(0, 1, 1), (0, 0, 1)],
+        &[(1, 0, 6)],
+        &[(1, 0, 3), (1, 3, 0), (1, 3, 3)],
+        // What does not: gaps, overlaps, twice the same, several dimensions.
+        &[(1, 1, 2)],
+        &[(1, 0, 2), (1, 3, 3)],
+        &[(1, 0, 4), (1, 2, 4)],
+        &[(1, 0, 3), (1, 0, 3), (1, 3, 3)],
+        &[(0, 0, 1), (1, 0, 3), (0, 1, 1), (1, 3, 3)],
+    ];
+    for parts in cases {
+        for whole in [false, true] {
+            let (found, expected) = of_parts(parts, whole);
+            assert_eq!(found, expected, "{parts:?}, whole: {whole}");
+        }
+    }
+}

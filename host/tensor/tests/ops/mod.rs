@@ -92,6 +92,7 @@ pub fn training(device: &Device) {
         device,
         &[
             training::optimisers,
+            training::embedding,
             training::model,
             attention::in_training,
             attention::in_serving,

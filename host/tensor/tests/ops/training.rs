@@ -156,6 +156,40 @@ pub fn model(device: &Device) {
     }
 }
 
+/// The gradient of an embedding with more ids than a cube has units, of which many are the same: whole numbers,
+/// so that every order of adding them up gives the same.
+pub fn embedding(device: &Device) {
+    for (count, places, width) in [(37, 1000, 300), (5000, 700, 3), (3, 260, 257)] {
+        // Most ids are few, and the first is everywhere.
+        let id = |place: usize| match place % 3 {
+            0 => 0,
+            _ => (rng::bits_at(9, place as u64) % count as u64) as usize,
+        };
+        let ids: Vec<i64> = (0..places).map(|place| id(place) as i64).collect();
+        let slope = |place: usize, col: usize| ((place * 7 + col * 3) % 11) as f32 - 5.0;
+        let mut expected = vec![0.0; count * width];
+        let mut slopes = Vec::with_capacity(places * width);
+        for place in 0..places {
+            for col in 0..width {
+                slopes.push(slope(place, col));
+                expected[id(place) * width + col] += slope(place, col);
+            }
+        }
+        let tape = Tape::new();
+        let weight = Tensor::zeros(&[count, width], DType::F32, device).unwrap();
+        let weight = tape.leaf(&weight).unwrap();
+        let ids = Tensor::from_i64(&[places], &ids, device).unwrap();
+        let slopes = Tensor::from_f32(&[places, width], &slopes, device).unwrap();
+        let rows = weight.embedding(&ids).unwrap();
+        let loss = rows.mul(&slopes).unwrap().sum(&[], false).unwrap();
+        let gradient = tape.backward(&loss).unwrap().take(&weight).unwrap();
+        assert!(
+            gradient.to_f32_vec().unwrap() == expected,
+            "{count} rows, {places} places of {width}"
+        );
+    }
+}
+
 /// Numbers at the edge of what a type has.
 pub fn limits(device: &Device) {
     // A class that is ruled out: log(e⁰ + e¹) − 1.
