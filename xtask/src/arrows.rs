@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
 const CONFINED: &[(&str, &[&str])] = &[
     ("burn", &["gpu", "tensor"]),
     ("cubecl", &["gpu", "tensor"]),
+    ("cudarc", &["gpu"]),
     ("wasmtime", &["plugin"]),
     ("redb", &["store"]),
     ("sled", &["store"]),

@@ -38,23 +38,25 @@ fn forward<I: Int>(
     let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
     let unit = unit_of(team);
     let start = row * pitch;
-    let mut largest = f32::min_value();
+    // One walk: the sum is kept relative to the largest so far (Milakov and Gimelshein 2018, "Online
+    // normalizer calculation for softmax").
+    let mut own = f32::min_value();
+    let mut sum = 0.0f32;
     let mut total = 0.0f32;
     let mut col = unit;
     while col < cols {
         let value = x[start + col];
-        largest = max(largest, value);
+        if value > own {
+            sum *= f32::exp(own - value);
+            own = value;
+        }
+        sum += f32::exp(value - own);
         total += value;
         col += comptime!(team.width());
     }
-    let largest = max_of_units(largest, &mut shared, team);
-    let mut sum = 0.0f32;
-    let mut col = unit;
-    while col < cols {
-        sum += f32::exp(x[start + col] - largest);
-        col += comptime!(team.width());
-    }
-    let lse = largest + f32::ln(sum_of_units(sum, &mut shared, team));
+    let largest = max_of_units(own, &mut shared, team);
+    let sum = sum_of_units(sum * f32::exp(own - largest), &mut shared, team);
+    let lse = largest + f32::ln(sum);
     let mean = sum_of_units(total, &mut shared, team) / f32::cast_from(cols);
     if unit == 0 {
         let hit = x[start + usize::cast_from(targets[row])];

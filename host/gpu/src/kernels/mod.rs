@@ -4,6 +4,8 @@
 //! A kernel that works by rows gives each row (all but the last dimension taken together) to one team of units
 //! (a cube, or a plane where rows are short), which walk over it side by side. Tensors may have gaps between their rows, as CUDA likes them.
 
+mod column_sum;
+mod convert;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -17,6 +19,8 @@ mod square_sum;
 
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
+pub use column_sum::ColumnSum;
+pub use convert::Convert;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use dropout::Dropout;
 pub use embedding::EmbeddingBackward;

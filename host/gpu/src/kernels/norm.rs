@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Parts into which the rows are divided for the gradients of weight and bias.
-const PARTS: usize = 64;
+const PARTS: usize = 256;
 
 /// x → (x − mean) / √(variance + eps) · weight + bias, or x / √(mean(x²) + eps) · weight.
 ///

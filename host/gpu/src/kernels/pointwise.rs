@@ -5,7 +5,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows, position},
+    row::{self, Rows},
 };
 
 /// √(2/π) and the cubic factor of GELU's tanh form; 1/√2, 1/√(2π).
@@ -13,6 +13,10 @@ const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 const FRAC_1_SQRT_2: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const FRAC_1_SQRT_TAU: f32 = 0.398_942_3;
+
+const UNITS: u32 = 256;
+/// Elements of a unit: reads that wait for memory together.
+const EACH: usize = 4;
 
 /// Which function.
 ///
@@ -68,6 +72,12 @@ fn slope(x: f32, #[comptime] function: Pointwise) -> f32 {
     }
 }
 
+/// The number of one of the elements of this unit, among all. Those of a cube are side by side at each step.
+#[cube]
+fn several(#[comptime] step: usize) -> usize {
+    (CUBE_POS * EACH + step) * comptime!(UNITS as usize) + UNIT_POS as usize
+}
+
 /// Where an element is in a tensor whose rows have this distance.
 #[cube]
 pub(super) fn place(index: usize, cols: usize, pitch: usize) -> usize {
@@ -90,16 +100,18 @@ fn forward(
     y_pitch: usize,
     #[comptime] function: Pointwise,
 ) {
-    let index = position();
-    if index >= count {
-        terminate!();
+    #[unroll]
+    for step in 0..EACH {
+        let index = several(step);
+        if index < count {
+            let value = x[place(index, cols, x_pitch)];
+            let mut out = value * share(value, function);
+            if comptime!(function == Pointwise::SiluMul) {
+                out *= up[place(index, cols, up_pitch)];
+            }
+            y[place(index, cols, y_pitch)] = out;
+        }
     }
-    let value = x[place(index, cols, x_pitch)];
-    let mut out = value * share(value, function);
-    if comptime!(function == Pointwise::SiluMul) {
-        out *= up[place(index, cols, up_pitch)];
-    }
-    y[place(index, cols, y_pitch)] = out;
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -117,23 +129,26 @@ fn backward(
     dx_pitch: usize,
     #[comptime] function: Pointwise,
 ) {
-    let index = position();
-    if index >= count {
-        terminate!();
+    #[unroll]
+    for step in 0..EACH {
+        let index = several(step);
+        if index < count {
+            let value = x[place(index, cols, x_pitch)];
+            let mut grad = dy[place(index, cols, dy_pitch)];
+            let out = place(index, cols, dx_pitch);
+            if comptime!(function == Pointwise::SiluMul) {
+                dup[out] = grad * value * share(value, function);
+                grad *= up[place(index, cols, up_pitch)];
+            }
+            dx[out] = grad * slope(value, function);
+        }
     }
-    let value = x[place(index, cols, x_pitch)];
-    let mut grad = dy[place(index, cols, dy_pitch)];
-    let out = place(index, cols, dx_pitch);
-    if comptime!(function == Pointwise::SiluMul) {
-        dup[out] = grad * value * share(value, function);
-        grad *= up[place(index, cols, up_pitch)];
-    }
-    dx[out] = grad * slope(value, function);
 }
 
 fn launch<R: CubeRuntime>(count: usize, x: &Rows<R>) -> (CubeCount, CubeDim) {
-    let dim = CubeDim::new_1d(256);
-    let count = calculate_cube_count_elemwise(&x.tensor.client, count, dim);
+    let dim = CubeDim::new_1d(UNITS);
+    let units = count.div_ceil(EACH);
+    let count = calculate_cube_count_elemwise(&x.tensor.client, units, dim);
     (count, dim)
 }
 

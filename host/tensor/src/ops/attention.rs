@@ -163,16 +163,16 @@ fn weights(q: &Tensor, k: &Tensor, rule: Rule<'_>) -> Result<Tensor, TensorError
         ranges,
         scale,
     } = rule;
-    let (k, by_kernel) = (k.transpose(-1, -2)?, has_ranges(q, bias));
-    if by_kernel && q.dtype() != DType::F16 && autocast([q, &k]).is_none() {
-        return q.matmul(&k)?.attention_weights(bias, ranges, scale);
+    let by_kernel = has_ranges(q, bias);
+    if by_kernel && q.dtype() != DType::F16 && autocast([q, k]).is_none() {
+        return q.matmul_turned(k)?.attention_weights(bias, ranges, scale);
     }
     let q = if scale == 1.0 {
         q.clone()
     } else {
         q.mul_scalar(f64::from(scale))?
     };
-    let mut scores = q.matmul(&k)?;
+    let mut scores = q.matmul_turned(k)?;
     if by_kernel {
         return scores.attention_weights(bias, ranges, 1.0);
     }

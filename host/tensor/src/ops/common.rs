@@ -1,7 +1,9 @@
 //! What operations share.
 
+use tenon_gpu::kernels::ColumnSum;
+
 use crate::{
-    DType, Tensor, TensorError, cpu, dims::Dims, raw, recycled::Buffer, tensor::burn_shape,
+    DType, Tensor, TensorError, cpu, dims::Dims, gpu, raw, recycled::Buffer, tensor::burn_shape,
 };
 
 /// Computes a float32 tensor of `shape` in main memory; `fill` writes every element.
@@ -168,7 +170,7 @@ pub(super) fn need_shape(
     )))
 }
 
-/// The sum of a float32 tensor in main memory over its leading dimensions: what the gradient of a
+/// The sum of a tensor over its leading dimensions: what the gradient of a
 /// bias is. x [..., cols] → [cols].
 pub(super) fn sum_leading(x: &Tensor, cols: usize) -> Result<Tensor, TensorError> {
     let mut shape = Dims::new();
@@ -176,6 +178,10 @@ pub(super) fn sum_leading(x: &Tensor, cols: usize) -> Result<Tensor, TensorError
     if raw::is_host_f32(x) {
         let values = raw::f32s(x)?;
         return Ok(host(shape, |out| cpu::sum_rows(&values, cols, out)));
+    }
+    if gpu::serves(x) {
+        let [sums] = gpu::run("sum", &[x], ColumnSum)?;
+        return Ok(x.like(sums, shape));
     }
     sum_to(x, &shape)
 }

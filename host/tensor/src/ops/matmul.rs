@@ -21,24 +21,38 @@ impl Tensor {
     /// `ShapeMismatch` when a tensor has no matrix or the shapes do not fit; `InvalidArgument`
     /// unless both are floating-point, of one type and device.
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor, TensorError> {
-        self.multiplied(other, autocast([self, other]))
+        self.multiplied(other, false, autocast([self, other]))
+    }
+
+    /// self · otherᵀ, of the matrices in the last two dimensions.
+    ///
+    /// # Errors
+    /// As [`Self::matmul`].
+    pub(super) fn matmul_turned(&self, other: &Tensor) -> Result<Tensor, TensorError> {
+        self.multiplied(other, true, autocast([self, other]))
     }
 
     /// With `reduced`, in that type, though both are float32 and the products are too.
-    fn multiplied(&self, other: &Tensor, reduced: Option<DType>) -> Result<Tensor, TensorError> {
+    fn multiplied(
+        &self,
+        other: &Tensor,
+        b_turned: bool,
+        reduced: Option<DType>,
+    ) -> Result<Tensor, TensorError> {
         if let (Some(dtype), true) = (reduced, self.device().is_cpu()) {
-            let out = self.cast(dtype)?.matmul(&other.cast(dtype)?)?;
-            return out.cast(DType::F32);
+            let (a, b) = (self.cast(dtype)?, other.cast(dtype)?);
+            return a.multiplied(&b, b_turned, None)?.cast(DType::F32);
         }
         self.need_float("matmul")?;
         self.need_same("matmul", other)?;
-        let (&[.., _, inner], &[.., inner_too, _]) = (self.shape(), other.shape()) else {
+        let (&[.., _, inner], &[.., first, second]) = (self.shape(), other.shape()) else {
             return Err(TensorError::ShapeMismatch(format!(
                 "matmul: {:?} x {:?}: both need at least two dimensions; use unsqueeze",
                 self.shape(),
                 other.shape()
             )));
         };
+        let inner_too = if b_turned { second } else { first };
         if inner != inner_too {
             return Err(TensorError::ShapeMismatch(format!(
                 "matmul: {:?} x {:?}: inner dimensions {inner} and {inner_too} differ",
@@ -47,7 +61,7 @@ impl Tensor {
             )));
         }
         let (a, b) = (narrower(self, reduced)?, narrower(other, reduced)?);
-        let out = product(&a, false, &b, false, None, self.dtype())?;
+        let out = product(&a, false, &b, b_turned, None, self.dtype())?;
         let shapes = (self.dims(), other.dims());
         record_again(
             "matmul",
@@ -57,20 +71,25 @@ impl Tensor {
             move |context| {
                 let (a, b) = (&context.saved[0], &context.saved[1]);
                 let (g, dtype) = (narrower(&context.grad, reduced)?, context.grad.dtype());
+                let for_b = |a: &Tensor, g: &Tensor| match b_turned {
+                    true => product(g, true, a, false, None, dtype),
+                    false => product(a, true, g, false, None, dtype),
+                };
                 Ok(vec![
                     context.when(0, || {
-                        sum_to(&product(&g, false, b, true, None, dtype)?, &shapes.0)
+                        let for_a = product(&g, false, b, !b_turned, None, dtype)?;
+                        sum_to(&for_a, &shapes.0)
                     })?,
                     context.when(1, || {
                         if b.rank() == 2 {
                             // One product over all rows instead of a sum of products.
-                            return product(&matrix(a)?, true, &matrix(&g)?, false, None, dtype);
+                            return for_b(&matrix(a)?, &matrix(&g)?);
                         }
-                        sum_to(&product(a, true, &g, false, None, dtype)?, &shapes.1)
+                        sum_to(&for_b(a, &g)?, &shapes.1)
                     })?,
                 ])
             },
-            || again(&[], move |x, _| x[0].multiplied(&x[1], reduced)),
+            || again(&[], move |x, _| x[0].multiplied(&x[1], b_turned, reduced)),
         )
     }
 

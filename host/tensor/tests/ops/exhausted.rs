@@ -12,13 +12,13 @@ pub fn exhausted(device: &Device) {
         assert_eq!(x.add(&x).unwrap().to_f32_vec().unwrap(), [2.0, 4.0, 6.0]);
     };
     works();
-    for _ in 0..2 {
-        let huge = Tensor::ones(&SHAPE, DType::F32, device).and_then(|x| {
-            x.add_scalar(1.0)?
-                .narrow(0, 0, 1)?
-                .narrow(1, 0, 4)?
-                .to_f32_vec()
-        });
+    let corner = |x: Tensor| x.narrow(0, 0, 1)?.narrow(1, 0, 4)?.to_f32_vec();
+    let filled = || corner(Tensor::ones(&SHAPE, DType::F32, device)?.add_scalar(1.0)?);
+    let product = || {
+        let column = Tensor::ones(&[SHAPE[0], 1], DType::F32, device)?;
+        corner(column.matmul(&Tensor::ones(&[1, SHAPE[1]], DType::F32, device)?)?)
+    };
+    for huge in [filled(), filled(), product()] {
         match huge {
             Err(TensorError::OutOfMemory(text)) => {
                 assert!(text.contains("smaller batches"), "{text}");

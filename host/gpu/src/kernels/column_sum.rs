@@ -1,0 +1,75 @@
+//! Sums of columns: what the gradient of a bias is.
+
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+use super::{Kernel, exactly, row::Rows, square_sum::packed};
+
+/// Columns of a cube.
+const COLUMNS: u32 = 128;
+/// Parts into which the rows are divided first.
+const PARTS: usize = 256;
+/// Rows that are not worth dividing.
+const FEW: usize = 64;
+
+/// Takes x [..., cols]; gives the sums over all rows, [cols].
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnSum;
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn add_rows(
+    x: &Array<f32>,
+    sums: &mut Array<f32>,
+    rows: usize,
+    cols: usize,
+    pitch: usize,
+    part: usize,
+) {
+    let col = CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize;
+    if col >= cols {
+        terminate!();
+    }
+    let mut row = CUBE_POS_Y as usize * part;
+    let last = min(row + part, rows);
+    let mut sum = 0.0f32;
+    while row < last {
+        sum += x[row * pitch + col];
+        row += 1;
+    }
+    sums[CUBE_POS_Y as usize * cols + col] = sum;
+}
+
+fn add<R: CubeRuntime>(x: &Rows<R>, parts: usize) -> CubeTensor<R> {
+    let shape = match parts {
+        1 => [x.cols].into(),
+        _ => [parts, x.cols].into(),
+    };
+    let sums = packed(&x.tensor, shape);
+    // SAFETY: each cube stays within the columns and its part of the rows; `sums` has a place for each.
+    unsafe {
+        add_rows::launch_unchecked::<R>(
+            &x.tensor.client,
+            CubeCount::Static(x.cols.div_ceil(COLUMNS as usize) as u32, parts as u32, 1),
+            CubeDim::new_1d(COLUMNS),
+            Rows::address(&[x]),
+            x.arg(),
+            sums.clone().into_array_arg(),
+            x.rows,
+            x.cols,
+            x.pitch,
+            x.rows.div_ceil(parts),
+        );
+    }
+    sums
+}
+
+impl Kernel for ColumnSum {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let [x] = exactly(inputs).map(Rows::of);
+        if x.rows <= FEW {
+            return vec![add(&x, 1)];
+        }
+        let parts = add(&x, x.rows.min(PARTS));
+        vec![add(&Rows::of(parts), 1)]
+    }
+}
