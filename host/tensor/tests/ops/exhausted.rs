@@ -18,8 +18,9 @@ pub fn exhausted(device: &Device) {
         let column = Tensor::ones(&[SHAPE[0], 1], DType::F32, device)?;
         corner(column.matmul(&Tensor::ones(&[1, SHAPE[1]], DType::F32, device)?)?)
     };
-    for huge in [filled(), filled(), product()] {
-        match huge {
+    let attempts: [&dyn Fn() -> Result<Vec<f32>, TensorError>; 3] = [&filled, &filled, &product];
+    for attempt in attempts {
+        match attempt() {
             Err(TensorError::OutOfMemory(text)) => {
                 assert!(text.contains("smaller batches"), "{text}");
             }
