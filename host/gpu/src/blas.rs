@@ -13,6 +13,7 @@ mod plan;
 
 use std::{
     collections::HashMap,
+    panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,7 +22,7 @@ use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_dtype};
 use cudarc::cublaslt::sys::cudaDataType;
 
 use crate::tensor::CudaTensor;
-use library::Library;
+use library::{Failure, Library};
 use plan::{Matrix, Problem};
 
 /// The product of [rows, inner] and [inner, cols], or of as many of either as the other has, with one distance
@@ -33,6 +34,7 @@ pub(crate) fn matmul(
     dtype: DType,
 ) -> Option<CudaTensor> {
     let kinds = [kind(lhs.dtype)?, kind(dtype)?];
+    let library = library(lhs.device.index)?;
     let ((lhs, left), (rhs, right)) = (readable(lhs)?, readable(rhs)?);
     let bias = bias.cloned().map(into_contiguous);
     let fits = rhs.dtype == lhs.dtype
@@ -48,7 +50,6 @@ pub(crate) fn matmul(
     if !fits || left.is_empty() || right.is_empty() {
         return None;
     }
-    let library = library(lhs.device.index)?;
     let mut shape = lhs.meta.shape().clone();
     let rank = shape.len();
     shape[rank - 1] = right.cols;
@@ -66,12 +67,14 @@ pub(crate) fn matmul(
         let pointers = held.each_ref().map(|held| held.resource().ptr);
         let bias = bias.as_ref().map(|held| held.resource().ptr);
         let problem = Problem::new(kinds, [left, right, result], pointers, bias.is_some());
-        locked(&library).multiply(problem, pointers, bias)
+        let done = locked(&library).multiply(problem, pointers, bias);
+        done.map_err(|failure| failure.reason)
     };
     let done = lhs.client.exclusive(multiply);
     match done.map_err(|error| error.to_string()).flatten() {
         Ok(done) => done.then_some(out),
-        Err(error) => panic!("a product of matrices failed: {error}"),
+        // Caught as Burn's panics are, but there is no place in the code to tell of.
+        Err(error) => resume_unwind(Box::new(format!("a product of matrices failed: {error}"))),
     }
 }
 
@@ -100,19 +103,23 @@ fn library(device: usize) -> Option<Arc<Mutex<Library>>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let mut known = locked(&KNOWN);
     let known = known.get_or_insert_default();
-    let library = known.entry(device).or_insert_with(|| {
-        let reason = match Library::start(device) {
-            Ok(library) => return Some(Arc::new(Mutex::new(library))),
-            Err(reason) => reason,
-        };
-        tracing::warn!(
-            device = format!("cuda:{device}"),
-            "cuBLASLt cannot be used ({reason}): kernels for products of matrices will be compiled and \
-             compared, which takes minutes when a shape is first met"
-        );
-        None
-    });
-    library.clone()
+    if let Some(library) = known.get(&device) {
+        return library.clone();
+    }
+    let library = match Library::start(device) {
+        Ok(library) => Some(Arc::new(Mutex::new(library))),
+        Err(failure) if failure.passing => return None,
+        Err(Failure { reason, .. }) => {
+            tracing::warn!(
+                device = format!("cuda:{device}"),
+                "cuBLASLt cannot be used ({reason}): kernels for products of matrices will be compiled and \
+                 compared, which takes minutes when a shape is first met, and round float32 to TF32"
+            );
+            None
+        }
+    };
+    known.insert(device, library.clone());
+    library
 }
 
 /// What a panic of another thread left is still whole: every change is one call.

@@ -97,14 +97,14 @@ launches! {
         float_sin[tensor](tensor: Tensor) => same(&tensor);
         float_cos[tensor](tensor: Tensor) => same(&tensor);
         float_erf[tensor](tensor: Tensor) => same(&tensor);
-        float_add[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_add[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         float_add_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
         float_argmax[tensor](tensor: Tensor, dim: usize, out_dtype: IntDType) => reduced(&tensor, dim, out_dtype.into());
         float_cast[tensor](tensor: Tensor, dtype: FloatDType) => of(&tensor, dtype.into());
         float_clamp_max[tensor](tensor: Tensor, max: Scalar) => same(&tensor);
         float_clamp_min[tensor](tensor: Tensor, min: Scalar) => same(&tensor);
         float_cumsum[tensor](tensor: Tensor, dim: usize) => same(&tensor);
-        float_div[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_div[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         float_equal[lhs, rhs](lhs: Tensor, rhs: Tensor, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
         float_equal_elem[lhs](lhs: Tensor, rhs: Scalar, out_dtype: BoolDType) => of(&lhs, out_dtype.into());
         float_floor[tensor](tensor: Tensor) => same(&tensor);
@@ -119,7 +119,7 @@ launches! {
         float_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor) => same(&tensor);
         float_max_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
         float_min_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
-        float_mul[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_mul[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         float_mul_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
         float_neg[tensor](tensor: Tensor) => same(&tensor);
         float_powf_scalar[tensor](tensor: Tensor, value: Scalar) => same(&tensor);
@@ -127,7 +127,7 @@ launches! {
         float_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor) => selected(&tensor, dim, &indices);
         float_sign[tensor](tensor: Tensor) => same(&tensor);
         float_sqrt[tensor](tensor: Tensor) => same(&tensor);
-        float_sub[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        float_sub[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         float_sum_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
         float_tanh[tensor](tensor: Tensor) => same(&tensor);
         float_flip[tensor](tensor: Tensor, axes: &[usize]) => same(&tensor);
@@ -135,7 +135,7 @@ launches! {
     IntTensorOps {
         bitwise_and_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
         int_abs[tensor](tensor: Tensor) => same(&tensor);
-        int_add[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        int_add[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         int_add_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
         int_argmax[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
         int_cast[tensor](tensor: Tensor, dtype: IntDType) => of(&tensor, dtype.into());
@@ -155,11 +155,11 @@ launches! {
         int_mask_where[tensor, mask, value](tensor: Tensor, mask: Tensor, value: Tensor) => same(&tensor);
         int_max_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
         int_min_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
-        int_mul[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        int_mul[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         int_mul_scalar[lhs](lhs: Tensor, rhs: Scalar) => same(&lhs);
         int_select[tensor, indices](tensor: Tensor, dim: usize, indices: Tensor) => selected(&tensor, dim, &indices);
         int_sign[tensor](tensor: Tensor) => same(&tensor);
-        int_sub[lhs, rhs](lhs: Tensor, rhs: Tensor) => same(&lhs);
+        int_sub[lhs, rhs](lhs: Tensor, rhs: Tensor) => broadcast(&lhs, &rhs);
         int_sum_dim[tensor](tensor: Tensor, dim: usize) => reduced(&tensor, dim, tensor.dtype());
         int_flip[tensor](tensor: Tensor, axes: &[usize]) => same(&tensor);
     }
@@ -234,6 +234,17 @@ fn same(tensor: &Tensor) -> (Shape, DType) {
     of(tensor, tensor.dtype())
 }
 
+/// A result of the shape that both tensors broadcast to.
+fn broadcast(lhs: &Tensor, rhs: &Tensor) -> (Shape, DType) {
+    let mut shape = lhs.shape();
+    for (dim, other) in shape.iter_mut().zip(rhs.shape().iter()) {
+        if *dim == 1 {
+            *dim = *other;
+        }
+    }
+    (shape, lhs.dtype())
+}
+
 /// A result of the shape of a tensor.
 fn of(tensor: &Tensor, dtype: DType) -> (Shape, DType) {
     (tensor.shape(), dtype)
@@ -274,38 +285,28 @@ macro_rules! makers {
 
 makers! {
     FloatTensorOps {
-        float_empty(shape: Shape; dtype: FloatDType);
         float_from_data(data: TensorData; );
         float_full(shape: Shape, value: Scalar; dtype: FloatDType);
         float_zeros(shape: Shape; dtype: FloatDType);
     }
     IntTensorOps {
-        int_empty(shape: Shape; dtype: IntDType);
         int_from_data(data: TensorData; );
         int_full(shape: Shape, value: Scalar; dtype: IntDType);
         int_zeros(shape: Shape; dtype: IntDType);
     }
     BoolTensorOps {
-        bool_empty(shape: Shape; dtype: BoolDType);
         bool_from_data(data: TensorData; );
         bool_ones(shape: Shape; dtype: BoolDType);
         bool_zeros(shape: Shape; dtype: BoolDType);
     }
 }
 
-/// Operations that join tensors. Those without elements add none.
+/// Operations that join tensors that have elements.
 macro_rules! joins {
     ($($ops:ident::$name:ident,)*) => {
         #[allow(missing_docs)]
         impl Gpu {$(
-            pub fn $name(mut tensors: Vec<Tensor>, dim: usize) -> Tensor {
-                if tensors.iter().any(|tensor| tensor.shape().num_elements() > 0) {
-                    tensors.retain(|tensor| tensor.shape().num_elements() > 0);
-                } else if tensors.len() > 1 {
-                    let (mut shape, dtype) = same(&tensors[0]);
-                    shape[dim] = tensors.iter().map(|tensor| tensor.shape()[dim]).sum();
-                    return tensors[0].device().empty(shape, dtype);
-                }
+            pub fn $name(tensors: Vec<Tensor>, dim: usize) -> Tensor {
                 match tensors.first() {
                     Some(Tensor::Cuda(_)) => {
                         Tensor::Cuda(<Cuda as $ops<Cuda>>::$name(all_cuda(tensors), dim))
@@ -353,13 +354,8 @@ macro_rules! reads {
 reads! { FloatTensorOps::float_into_data, IntTensorOps::int_into_data, BoolTensorOps::bool_into_data, }
 
 impl Gpu {
-    /// The products of matrices [..., rows, inner] and [..., inner, cols] whose leading dimensions agree.
-    pub fn float_matmul(lhs: Tensor, rhs: Tensor) -> Tensor {
-        let dtype = lhs.dtype();
-        Self::float_product(lhs, rhs, None, dtype)
-    }
-
-    /// As [`Self::float_matmul`], of another type than that of the matrices, plus a bias [cols] of that type.
+    /// The products of matrices [..., rows, inner] and [..., inner, cols] whose leading dimensions agree, of
+    /// another type than theirs if asked for, plus a bias [cols] of that type.
     pub fn float_product(lhs: Tensor, rhs: Tensor, bias: Option<Tensor>, dtype: DType) -> Tensor {
         let (left, right) = (lhs.shape(), rhs.shape());
         let rank = left.len();

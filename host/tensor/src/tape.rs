@@ -230,7 +230,8 @@ impl Tape {
         let mut leaves = HashMap::new();
         for index in (0..=last).rev() {
             let shape = self.shape_of(index)?;
-            let Some(grad) = std::mem::take(&mut pending[index]).finish(&shape)? else {
+            let sum = std::mem::take(&mut pending[index]).finish(&shape);
+            let Some(grad) = sum.map_err(|error| named("narrow", error))? else {
                 continue;
             };
             if let Some(segment) = self.segment_to_compute(index) {

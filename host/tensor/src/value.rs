@@ -62,13 +62,14 @@ pub(crate) fn device_shape(shape: Shape) -> Shape {
 
 /// A tensor without elements on a device. There is nothing to copy, and CUDA refuses to copy it: a
 /// stride would be 0.
-fn empty(shape: Shape, dtype: BurnType, device: &tenon_gpu::Device) -> Result<Value, TensorError> {
-    guard("from_bytes", || {
-        Ok(Value::Gpu(OnDevice::new(match dtype {
-            BurnType::Bool(_) => Gpu::bool_empty(shape, device, dtype.into()),
-            _ if dtype.is_float() => Gpu::float_empty(shape, device, dtype.into()),
-            _ => Gpu::int_empty(shape, device, dtype.into()),
-        })))
+fn empty(
+    what: &str,
+    shape: Shape,
+    dtype: BurnType,
+    device: &tenon_gpu::Device,
+) -> Result<Value, TensorError> {
+    guard(what, || {
+        Ok(Value::Gpu(OnDevice::new(device.empty(shape, dtype))))
     })
 }
 
@@ -197,10 +198,7 @@ impl Value {
             Value::Cpu(_) => self.reshape_to(kind, shape),
             // A size of 0 would mean there: as before.
             Value::Gpu(x) if shape.contains(&0) => {
-                let device = x.tensor().device();
-                Ok(Value::Gpu(OnDevice::new(
-                    device.empty(shape, self.stored()),
-                )))
+                empty("reshape", shape, self.stored(), &x.tensor().device())
             }
             Value::Gpu(_) => self.reshape_to(kind, device_shape(shape)),
         }
@@ -302,7 +300,7 @@ impl Value {
             ..data
         };
         if data.shape.contains(&0) {
-            return empty(data.shape, data.dtype, target);
+            return empty("from_bytes", data.shape, data.dtype, target);
         }
         guard("from_bytes", || {
             Ok(Value::Gpu(OnDevice::new(match kind {

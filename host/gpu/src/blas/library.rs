@@ -1,11 +1,11 @@
 //! The library's handle on one device, and the order of its work among CubeCL's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use cudarc::{
     cublaslt::{
         result::{self as lt, CublasError},
-        sys::cublasLtHandle_t,
+        sys::{cublasLtHandle_t, cublasStatus_t},
     },
     driver::{DriverError, result as driver, sys},
 };
@@ -40,37 +40,42 @@ unsafe impl Send for Library {}
 
 impl Library {
     /// On the n-th device, whose primary context CubeCL uses too. It stays until the process ends.
-    pub fn start(device: usize) -> Result<Self, String> {
+    pub fn start(device: usize) -> Result<Self, Failure> {
         // SAFETY: it tries to load the library, whose initialisers do nothing else than others that load it
         // rely on.
         if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
-            return Err(
-                "libcublasLt, a part of the CUDA toolkit, is not among the libraries".into(),
-            );
+            let reason = "libcublasLt, a part of the CUDA toolkit, is not among the libraries";
+            return Err(Failure::from(reason.to_owned()));
         }
         let (record, wait) = context_events()?;
         // SAFETY: the context is that of a device which the driver has, is made current before anything that
         // needs one, and is never released; everything that is made here stays as long.
         unsafe {
-            let start = || -> Result<_, Failure> {
-                driver::init()?;
-                let ordinal = i32::try_from(device).unwrap_or(i32::MAX);
-                let context = driver::primary_ctx::retain(driver::device::get(ordinal)?)?;
-                driver::ctx::set_current(context)?;
-                let event = || driver::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
-                Ok(Self {
-                    context,
-                    stream: driver::stream::create(driver::stream::StreamKind::NonBlocking)?,
-                    before: event()?,
-                    after: event()?,
-                    record,
-                    wait,
-                    handle: lt::create_handle()?,
-                    workspace: driver::malloc_sync(WORKSPACE)?,
-                    plans: HashMap::new(),
-                })
+            driver::init()?;
+            let ordinal = i32::try_from(device).unwrap_or(i32::MAX);
+            let context = driver::primary_ctx::retain(driver::device::get(ordinal)?)?;
+            driver::ctx::set_current(context)?;
+            let event = || driver::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+            // What fails for want of memory comes before what would be left over.
+            let handle = lt::create_handle()?;
+            let workspace = match driver::malloc_sync(WORKSPACE) {
+                Ok(workspace) => workspace,
+                Err(error) => {
+                    lt::destroy_handle(handle)?;
+                    return Err(error.into());
+                }
             };
-            start().map_err(|failure| failure.0)
+            Ok(Self {
+                context,
+                stream: driver::stream::create(driver::stream::StreamKind::NonBlocking)?,
+                before: event()?,
+                after: event()?,
+                record,
+                wait,
+                handle,
+                workspace,
+                plans: HashMap::new(),
+            })
         }
     }
 
@@ -84,31 +89,39 @@ impl Library {
         problem: Problem,
         pointers: [u64; 3],
         bias: Option<u64>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Failure> {
         if self.plans.len() >= PLANS && !self.plans.contains_key(&problem) {
             self.plans.clear();
         }
-        let handle = self.handle;
-        let mut launch = || -> Result<bool, Failure> {
-            // SAFETY: context, events and stream live as long as the process. The plan is for this problem,
-            // whose matrices lie where the pointers say; what wrote them is on streams of the context, and so
-            // before the product, and what will use them comes after it.
-            unsafe {
-                driver::ctx::set_current(self.context)?;
-                let plan = self.plans.entry(problem);
-                let Some(plan) = plan.or_insert_with(|| Plan::of(handle, &problem, bias).ok())
-                else {
-                    return Ok(false);
-                };
-                (self.record)(self.context, self.before).result()?;
-                sys::cuStreamWaitEvent(self.stream, self.before, 0).result()?;
-                plan.launch(handle, pointers, bias, self.workspace, self.stream.cast())?;
-                sys::cuEventRecord(self.after, self.stream).result()?;
-                (self.wait)(self.context, self.after).result()?;
-                Ok(true)
-            }
-        };
-        launch().map_err(|failure| failure.0)
+        // SAFETY: context, events and stream live as long as the process. The plan is for this problem, whose
+        // matrices lie where the pointers say; what wrote them is on streams of the context, and so before the
+        // product, and what will use them comes after it.
+        unsafe {
+            driver::ctx::set_current(self.context)?;
+            let plan = match self.plans.entry(problem) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => match Plan::of(self.handle, &problem, bias) {
+                    Ok(plan) => place.insert(Some(plan)),
+                    Err(error) => match Failure::from(error) {
+                        failure if failure.passing => return Err(failure),
+                        _ => place.insert(None),
+                    },
+                },
+            };
+            let Some(plan) = plan else { return Ok(false) };
+            (self.record)(self.context, self.before).result()?;
+            sys::cuStreamWaitEvent(self.stream, self.before, 0).result()?;
+            plan.launch(
+                self.handle,
+                pointers,
+                bias,
+                self.workspace,
+                self.stream.cast(),
+            )?;
+            sys::cuEventRecord(self.after, self.stream).result()?;
+            (self.wait)(self.context, self.after).result()?;
+        }
+        Ok(true)
     }
 }
 
@@ -133,17 +146,36 @@ fn context_events() -> Result<(ContextEvent, ContextEvent), String> {
     found
 }
 
-/// What either library says.
-struct Failure(String);
+/// Why the library or the driver did not do something.
+pub(super) struct Failure {
+    pub reason: String,
+    /// Whether it is for want of memory, and may work another time.
+    pub passing: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            passing: false,
+        }
+    }
+}
 
 impl From<DriverError> for Failure {
     fn from(error: DriverError) -> Self {
-        Self(error.to_string())
+        Self {
+            reason: error.to_string(),
+            passing: error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY,
+        }
     }
 }
 
 impl From<CublasError> for Failure {
     fn from(error: CublasError) -> Self {
-        Self(error.to_string())
+        Self {
+            reason: error.to_string(),
+            passing: error.0 == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED,
+        }
     }
 }

@@ -3,12 +3,11 @@
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
-use super::{Kernel, exactly, row::Rows, square_sum::packed};
+use super::{
+    Kernel, exactly,
+    row::{self, Rows},
+};
 
-/// Columns of a cube.
-const COLUMNS: u32 = 128;
-/// Parts into which the rows are divided first.
-const PARTS: usize = 256;
 /// Rows that are not worth dividing.
 const FEW: usize = 64;
 
@@ -39,18 +38,18 @@ fn add_rows(
     sums[CUBE_POS_Y as usize * cols + col] = sum;
 }
 
-fn add<R: CubeRuntime>(x: &Rows<R>, parts: usize) -> CubeTensor<R> {
+fn add<R: CubeRuntime>(x: &Rows<R>, parts: usize, cubes: CubeCount) -> CubeTensor<R> {
     let shape = match parts {
         1 => [x.cols].into(),
         _ => [parts, x.cols].into(),
     };
-    let sums = packed(&x.tensor, shape);
+    let sums = row::packed(&x.tensor, shape);
     // SAFETY: each cube stays within the columns and its part of the rows; `sums` has a place for each.
     unsafe {
         add_rows::launch_unchecked::<R>(
             &x.tensor.client,
-            CubeCount::Static(x.cols.div_ceil(COLUMNS as usize) as u32, parts as u32, 1),
-            CubeDim::new_1d(COLUMNS),
+            cubes,
+            CubeDim::new_1d(row::COLUMNS),
             Rows::address(&[x]),
             x.arg(),
             sums.clone().into_array_arg(),
@@ -65,11 +64,12 @@ fn add<R: CubeRuntime>(x: &Rows<R>, parts: usize) -> CubeTensor<R> {
 
 impl Kernel for ColumnSum {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
-        let [x] = exactly(inputs).map(Rows::of);
-        if x.rows <= FEW {
-            return vec![add(&x, 1)];
+        let [mut x] = exactly(inputs).map(Rows::of);
+        if x.rows > FEW {
+            let (parts, cubes) = row::parts(x.rows, x.cols);
+            x = Rows::of(add(&x, parts, cubes));
         }
-        let parts = add(&x, x.rows.min(PARTS));
-        vec![add(&Rows::of(parts), 1)]
+        let cubes = row::columns(x.cols, 1);
+        vec![add(&x, 1, cubes)]
     }
 }

@@ -7,8 +7,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{
     Kernel, exactly,
-    pointwise::place,
-    row::{self, Rows, position},
+    row::{self, Rows, place, position},
 };
 
 /// Takes x, of less than 2³² elements of any type of floats; gives x / (1 − p) where it is kept, else 0. Its own backward.

@@ -20,7 +20,8 @@ pub struct EmbeddingBackward {
     pub count: usize,
 }
 
-/// A cube for each place, of which the first with an id adds up the rows of all with it.
+/// Cubes for each place, of which those of the first with an id add up the rows of all with it: a column for
+/// each unit.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn sum_rows<I: Int>(
     dy: &Array<f32>,
@@ -28,12 +29,13 @@ fn sum_rows<I: Int>(
     sums: &mut Array<f32>,
     count: usize,
     cols: usize,
+    blocks: usize,
     dy_pitch: usize,
     sums_pitch: usize,
     #[comptime] team: Team,
     #[define(I)] _ints: StorageType,
 ) {
-    let first = CUBE_POS;
+    let first = CUBE_POS / blocks;
     if first >= count {
         terminate!();
     }
@@ -41,6 +43,7 @@ fn sum_rows<I: Int>(
     let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
     let mut hits = SharedMemory::<u32>::new(width);
     let unit = UNIT_POS as usize;
+    let col = CUBE_POS % blocks * width + unit;
     let id = ids[first];
     let mut earlier = 0.0f32;
     let mut place = unit;
@@ -51,7 +54,7 @@ fn sum_rows<I: Int>(
         place += width;
     }
     if sum_of_units(earlier, &mut shared, team) == 0.0 {
-        let out = usize::cast_from(id) * sums_pitch;
+        let mut sum = 0.0f32;
         let mut start = first;
         while start < count {
             let mut hit = 0u32;
@@ -62,23 +65,28 @@ fn sum_rows<I: Int>(
                 }
             }
             hits[unit] = hit;
-            // Most stretches have none; this also waits until all hits are there.
-            if sum_of_units(f32::cast_from(hit), &mut shared, team) > 0.0 {
-                let mut next = comptime!(0usize).runtime();
-                while next < width {
-                    if hits[next] == 1 {
-                        let mut col = unit;
-                        while col < cols {
-                            sums[out + col] += dy[(start + next) * dy_pitch + col];
-                            col += width;
+            // This also waits until all hits are there.
+            let found = sum_of_units(f32::cast_from(hit), &mut shared, team);
+            if col < cols {
+                if found == f32::cast_from(width) {
+                    // Nothing but hits: reads that need not wait for each other.
+                    for next in 0..width {
+                        sum += dy[(start + next) * dy_pitch + col];
+                    }
+                } else if found > 0.0 {
+                    for next in 0..width {
+                        if hits[next] == 1 {
+                            sum += dy[(start + next) * dy_pitch + col];
                         }
                     }
-                    next += 1;
                 }
             }
             // Nobody writes the next hits before all have read these.
             sync_cube();
             start += width;
+        }
+        if col < cols {
+            sums[usize::cast_from(id) * sums_pitch + col] = sum;
         }
     }
 }
@@ -92,13 +100,14 @@ impl Kernel for EmbeddingBackward {
         let sums = zeros_client(client.clone(), dy.tensor.device.clone(), shape, DType::F32);
         let sums = Rows::of(sums);
         let team = Team::cube(&client);
+        let blocks = dy.cols.div_ceil(team.width());
         let ints = ids.dtype.into();
         // SAFETY: the kernel stays within the rows and columns of dy and the ids, one for each row, which are
-        // below `count`; a row of the sums is written by one cube alone.
+        // below `count`; an element of the sums is written by one cube alone.
         unsafe {
             sum_rows::launch_unchecked::<R>(
                 &client,
-                team.cubes(dy.rows),
+                team.cubes(dy.rows * blocks),
                 team.dim(),
                 Rows::address(&[&dy, &sums]),
                 dy.arg(),
@@ -106,6 +115,7 @@ impl Kernel for EmbeddingBackward {
                 sums.arg(),
                 dy.rows,
                 dy.cols,
+                blocks,
                 dy.pitch,
                 sums.pitch,
                 team,

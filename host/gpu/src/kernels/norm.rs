@@ -8,9 +8,6 @@ use super::{
     row::{self, Rows, Team, row_of, sum_of_units, unit_of},
 };
 
-/// Parts into which the rows are divided for the gradients of weight and bias.
-const PARTS: usize = 256;
-
 /// x → (x − mean) / √(variance + eps) · weight + bias, or x / √(mean(x²) + eps) · weight.
 ///
 /// Takes x [..., cols], then weight and bias [cols] where there are any; gives the result, the mean (if
@@ -243,9 +240,6 @@ fn affine(
     sums[out + cols] = for_bias;
 }
 
-/// Columns of a cube that adds up rows.
-const COLUMNS: u32 = 128;
-
 impl Kernel for NormBackward {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let mut inputs = inputs.into_iter();
@@ -292,15 +286,15 @@ impl Kernel for NormBackward {
         if !self.affine {
             return vec![dx.tensor];
         }
-        let parts = x.rows.clamp(1, PARTS);
+        let (parts, cubes) = row::parts(x.rows, x.cols);
         let part = x.rows.div_ceil(parts);
-        let sums = super::square_sum::packed(&x.tensor, [parts, 2, x.cols].into());
+        let sums = row::packed(&x.tensor, [parts, 2, x.cols].into());
         // SAFETY: each cube stays within the columns and its part of the rows; `sums` has a place for each.
         unsafe {
             affine::launch_unchecked::<R>(
                 client,
-                CubeCount::Static(x.cols.div_ceil(COLUMNS as usize) as u32, parts as u32, 1),
-                CubeDim::new_1d(COLUMNS),
+                cubes,
+                CubeDim::new_1d(row::COLUMNS),
                 address,
                 x.arg(),
                 dy.arg(),

@@ -4,7 +4,10 @@
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{Kernel, exactly, row::position, square_sum::packed};
+use super::{
+    Kernel, exactly,
+    row::{packed, position},
+};
 
 /// The numbers of an AdamW step. Takes the parameter, the gradient and both moments; gives the parameter and
 /// the moments.

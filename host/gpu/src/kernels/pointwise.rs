@@ -5,7 +5,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows},
+    row::{self, Rows, place},
 };
 
 /// √(2/π) and the cubic factor of GELU's tanh form; 1/√2, 1/√(2π).
@@ -76,16 +76,6 @@ fn slope(x: f32, #[comptime] function: Pointwise) -> f32 {
 #[cube]
 fn several(#[comptime] step: usize) -> usize {
     (CUBE_POS * EACH + step) * comptime!(UNITS as usize) + UNIT_POS as usize
-}
-
-/// Where an element is in a tensor whose rows have this distance.
-#[cube]
-pub(super) fn place(index: usize, cols: usize, pitch: usize) -> usize {
-    let mut place = index;
-    if pitch != cols {
-        place = index / cols * pitch + index % cols;
-    }
-    place
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]

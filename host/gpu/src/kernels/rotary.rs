@@ -5,8 +5,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{
     Kernel, exactly,
-    pointwise::place,
-    row::{self, Rows, position},
+    row::{self, Rows, place, position},
 };
 
 /// Takes x [batch, tokens, heads, head-dim] and the angles' cosines and sines [batch, tokens, 1, pairs];

@@ -2,7 +2,10 @@
 
 use burn_backend::{DType, Shape};
 use burn_cubecl::{
-    CubeRuntime, kernel::into_contiguous, ops::numeric::empty_device_dtype, tensor::CubeTensor,
+    CubeRuntime,
+    kernel::into_contiguous,
+    ops::numeric::{empty_device_contiguous_dtype, empty_device_dtype},
+    tensor::CubeTensor,
 };
 use cubecl::{ir::features::Plane, prelude::*};
 
@@ -95,6 +98,28 @@ pub(super) fn new<R: CubeRuntime>(like: &CubeTensor<R>, shape: Shape) -> CubeTen
 pub(super) fn alike<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
     let (client, device) = (tensor.client.clone(), tensor.device.clone());
     empty_device_dtype(client, device, tensor.meta.shape().clone(), tensor.dtype)
+}
+
+/// A new tensor of float32 without gaps.
+pub(super) fn packed<R: CubeRuntime>(like: &CubeTensor<R>, shape: Shape) -> CubeTensor<R> {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape, DType::F32)
+}
+
+/// Columns of a cube that adds up rows.
+pub(super) const COLUMNS: u32 = 128;
+/// Parts into which rows are divided to be added up side by side.
+const PARTS: usize = 256;
+
+/// Parts of so many rows, and cubes for these and so many columns.
+pub(super) fn parts(rows: usize, cols: usize) -> (usize, CubeCount) {
+    let parts = rows.clamp(1, PARTS);
+    (parts, columns(cols, parts))
+}
+
+/// Cubes for so many columns and parts.
+pub(super) fn columns(cols: usize, parts: usize) -> CubeCount {
+    CubeCount::Static(cols.div_ceil(COLUMNS as usize) as u32, parts as u32, 1)
 }
 
 /// How the units of a launch share rows out.
@@ -201,6 +226,16 @@ pub(super) fn unit_of(#[comptime] team: Team) -> usize {
         unit = UNIT_POS_PLANE as usize;
     }
     unit
+}
+
+/// Where an element is in a tensor whose rows have this distance.
+#[cube]
+pub(super) fn place(index: usize, cols: usize, pitch: usize) -> usize {
+    let mut place = index;
+    if pitch != cols {
+        place = index / cols * pitch + index % cols;
+    }
+    place
 }
 
 /// The number of this unit among all. CubeCL's own is no more than 32 bits on CUDA.
@@ -378,15 +413,14 @@ mod tests {
     #[test]
     fn every_team_adds_up_rows() {
         let device = Device::Wgpu(Default::default());
-        let probe = catch_unwind(|| {
-            let one = Gpu::float_full([1].into(), 0.0.into(), &device, FloatDType::F32);
-            read(run(vec![one], Size).remove(0))
-        });
-        let Ok(probe) = probe else {
+        let one =
+            catch_unwind(|| Gpu::float_full([1].into(), 0.0.into(), &device, FloatDType::F32));
+        let Ok(one) = one else {
             println!("not tested: there is no GPU, nor what stands in for one");
             return;
         };
-        let plane = probe[0] as u32;
+        let plane = read(run(vec![one], Size).remove(0))[0] as u32;
+        println!("planes of {plane}");
         assert!(plane > 0 && Team::CUBE.is_multiple_of(plane), "{plane}");
         for (rows, cols) in [(1, 1), (67, 5), (300, 40), (9, 1000)] {
             // Whole numbers: every order gives the same sums.

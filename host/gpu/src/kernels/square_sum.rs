@@ -1,12 +1,11 @@
 //! The sum of the squares of many tensors.
 
-use burn_backend::{DType, Shape};
-use burn_cubecl::{CubeRuntime, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{Rows, Team, position, sum_of_units},
+    row::{Rows, Team, packed, place, position, sum_of_units},
 };
 
 /// Cubes for a tensor.
@@ -36,11 +35,7 @@ fn squares(
     let mut index = position();
     let step = CUBE_COUNT * comptime!(team.width());
     while index < count {
-        let mut place = index;
-        if pitch != cols {
-            place = index / cols * pitch + index % cols;
-        }
-        let value = x[place];
+        let value = x[place(index, cols, pitch)];
         sum += value * value;
         index += step;
     }
@@ -88,10 +83,4 @@ impl Kernel for SquareSum {
         }
         vec![sums]
     }
-}
-
-/// A new tensor of float32 without gaps.
-pub(super) fn packed<R: CubeRuntime>(like: &CubeTensor<R>, shape: Shape) -> CubeTensor<R> {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, shape, DType::F32)
 }

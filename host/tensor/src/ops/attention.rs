@@ -122,13 +122,14 @@ pub(crate) fn composed(
     swapped(&by_heads(&q, &k, &v, rule, dropout)?, given)
 }
 
-/// Dimensions 1 and 2 exchanged, in `dtype`. On a GPU in memory too: one copy does both, and is what each of
-/// the products would make.
+/// Dimensions 1 and 2 exchanged, in `dtype`. On a GPU in memory too, except for a single row, whose heads
+/// products can read as they are: one copy does both, and each product would make its own.
 fn swapped(x: &Tensor, dtype: DType) -> Result<Tensor, TensorError> {
     let swap = |x: &Tensor, dtype: DType| -> Result<Tensor, TensorError> {
         let view = permuted(x, &[0, 2, 1, 3])?;
         match dtype == x.dtype() {
-            true => gpu::in_order(&view),
+            true if view.shape()[0] > 1 => gpu::in_order(&view),
+            true => Ok(view),
             false => view.cast(dtype),
         }
     };

@@ -53,8 +53,7 @@ impl Tensor {
 fn convert(tensor: &Tensor, dtype: DType) -> Result<Value, TensorError> {
     let stored = tensor.device().stored(dtype)?;
     let x = tensor.value();
-    let odd = tensor.shape().last().is_some_and(|cols| cols % 4 != 0);
-    if odd && gpu::has_floats(tensor) && dtype.is_float() {
+    if odd_rows(tensor.shape()) && gpu::has_floats(tensor) && dtype.is_float() {
         let [out] = gpu::run("cast", &[tensor], Convert { dtype: stored })?;
         return Ok(out);
     }
@@ -70,6 +69,14 @@ fn convert(tensor: &Tensor, dtype: DType) -> Result<Value, TensorError> {
             Ok(zero.into_parts().0)
         }
     }
+}
+
+/// Whether a tensor has many long rows that Burn cannot read several elements at a time.
+fn odd_rows(shape: &[usize]) -> bool {
+    let Some((cols, lead)) = shape.split_last() else {
+        return false;
+    };
+    !cols.is_multiple_of(4) && *cols >= 256 && lead.iter().product::<usize>() >= 64
 }
 
 /// The conversions that have a kernel.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burn_backend::ops::FloatTensorOps;
+use burn_flex::Flex;
 
 use super::common::{broadcast, expanded, need_shape, permuted, reshaped, sum_leading, sum_to};
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     gpu,
     params::Quantized,
     tape::{again, autocast, record_again},
-    value::on,
+    value::{Value, guard},
 };
 
 impl Tensor {
@@ -113,7 +114,7 @@ impl Tensor {
         let (Some(bias), true) = (bias, self.device().is_cpu()) else {
             return self.line(weight, true, bias, autocast([self, weight]));
         };
-        self.matmul(weight)?.add(bias)
+        self.linear_in_out(weight, None)?.add(bias)
     }
 
     /// With `reduced`, in that type, though all are float32 and what comes out is too.
@@ -131,13 +132,19 @@ impl Tensor {
                 .line(&weight.cast(dtype)?, in_out, bias.as_ref(), None)?
                 .cast(DType::F32);
         }
+        let bias = match reduced {
+            Some(_) => bias.map(|bias| bias.cast(self.dtype())).transpose()?,
+            None => bias.cloned(),
+        };
+        let bias = bias.as_ref();
         self.need_float("linear")?;
         self.need_same("linear", weight)?;
         let (&[.., inputs], &[first, second]) = (self.shape(), weight.shape()) else {
             return Err(TensorError::ShapeMismatch(format!(
-                "linear: x {:?} and weight {:?}: [..., in] and [out, in] are needed",
+                "linear: x {:?} and weight {:?}: [..., in] and {} are needed",
                 self.shape(),
-                weight.shape()
+                weight.shape(),
+                if in_out { "[in, out]" } else { "[out, in]" }
             )));
         };
         let (outputs, expected) = if in_out {
@@ -308,9 +315,10 @@ pub(super) fn product(
     }
     let a = expanded(&a, with(rows, inner))?;
     let b = expanded(&b, with(inner, cols))?;
-    if a.device().is_cpu() {
-        let (x, y) = (a.value(), b.value());
-        return with_bias(a.like(on!("matmul", |x, y| B => B::float_matmul(x, y))?, shape));
+    if let (Value::Cpu(x), Value::Cpu(y)) = (a.value(), b.value()) {
+        let (x, y) = (x.clone(), y.clone());
+        let out = guard("matmul", || Ok(Value::Cpu(Flex::float_matmul(x, y))))?;
+        return with_bias(a.like(out, shape));
     }
     gpu::product(&a, &b, bias, dtype, shape)
 }

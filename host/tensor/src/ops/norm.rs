@@ -2,7 +2,7 @@
 
 use tenon_gpu::kernels::{Norm, NormBackward};
 
-use super::common::{host, need_shape, rows_cols};
+use super::common::{host, need_shape, rows_cols, sum_leading};
 use crate::{
     DType, Tensor, TensorError, cpu,
     dims::Dims,
@@ -390,8 +390,9 @@ impl Kept {
         let sums = outputs
             .next()
             .map(|sums| {
-                let axis = Dims::from_slice(&[0]).unwrap_or(Dims::new());
-                super::reduce::sum_over(&gpu::tensor(x, sums), &axis)?.squeeze(0)
+                let sums = gpu::tensor(x, sums);
+                let columns = 2 * sums.shape()[2];
+                sum_leading(&sums.reshape(&[-1, columns as i64])?, columns)?.reshape(&[2, -1])
             })
             .transpose()?;
         let mut gradients = vec![for_x];

@@ -93,6 +93,7 @@ pub fn training(device: &Device) {
         &[
             training::optimisers,
             training::embedding,
+            training::bias,
             training::model,
             attention::in_training,
             attention::in_serving,

@@ -383,6 +383,17 @@ pub fn empty_tensors(device: &Device) {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device).unwrap();
     let x = zeros(&[0, 3]);
     assert_eq!(x.add(&x).unwrap().shape(), [0, 3]);
+    for (a, b) in [([0, 1], [1, 3]), ([1, 3], [0, 3]), ([0, 3], [1, 1])] {
+        let (a, b) = (zeros(&a), zeros(&b));
+        for sum in [a.add(&b), b.mul(&a), a.div(&b), b.maximum(&a)] {
+            let sum = sum.unwrap();
+            assert_eq!(
+                (sum.shape(), sum.to_f32_vec().unwrap().len()),
+                (&[0, 3][..], 0)
+            );
+        }
+        assert_eq!(a.eq(&b).unwrap().shape(), [0, 3]);
+    }
     assert_eq!(x.exp().unwrap().shape(), [0, 3]);
     assert_eq!(x.sum(&[0], false).unwrap().to_f32_vec().unwrap(), [0.0; 3]);
     assert_eq!(x.sum(&[], false).unwrap().item().unwrap(), 0.0);

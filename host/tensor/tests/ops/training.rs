@@ -99,7 +99,11 @@ const MODEL: Gpt = Gpt {
 };
 
 /// The loss and the gradients of a batch. Few sizes: products are timed for each of them.
-fn gradients(device: &Device, reduced: Option<DType>) -> (f64, Vec<(String, Vec<f32>)>) {
+fn gradients(
+    device: &Device,
+    reduced: Option<DType>,
+    recompute: bool,
+) -> (f64, Vec<(String, Vec<f32>)>) {
     let (batch, tokens) = (4, 8);
     let ids = |key: u64| -> Tensor {
         let ids: Vec<i64> = (0..batch * tokens)
@@ -110,6 +114,7 @@ fn gradients(device: &Device, reduced: Option<DType>) -> (f64, Vec<(String, Vec<
     let params = Params::new(device, 0);
     let tape = Tape::new();
     tape.autocast(reduced);
+    tape.recompute(recompute);
     let scope = Scope::root(&params, Some(&tape));
     let inputs = vec![SequenceInfo::full("ids", batch, tokens)];
     let pass = Pass::new(Stage::Train, inputs, 5, device).unwrap();
@@ -135,8 +140,10 @@ pub fn model(device: &Device) {
         kinds.extend(possible.then_some((Some(dtype), 0.05)));
     }
     for (reduced, tolerance) in kinds {
-        let (expected_loss, expected) = gradients(&Device::cpu(), None);
-        let (loss, found) = gradients(device, reduced);
+        let (expected_loss, expected) = gradients(&Device::cpu(), None, false);
+        let (loss, found) = gradients(device, reduced, false);
+        // Computed again they are the same bits: a device does the same twice.
+        assert_eq!(gradients(device, reduced, true), (loss, found.clone()));
         assert!(
             (loss - expected_loss).abs() < tolerance,
             "{reduced:?}: {loss}"
@@ -187,6 +194,28 @@ pub fn embedding(device: &Device) {
             gradient.to_f32_vec().unwrap() == expected,
             "{count} rows, {places} places of {width}"
         );
+    }
+}
+
+/// The gradient of a bias over more rows than are added up one after the other.
+pub fn bias(device: &Device) {
+    for (rows, inputs, outputs) in [(65, 3, 130), (300, 2, 5), (1000, 1, 257)] {
+        let tape = Tape::new();
+        let x = Tensor::ones(&[rows, inputs], DType::F32, device).unwrap();
+        let weight = Tensor::ones(&[outputs, inputs], DType::F32, device).unwrap();
+        let bias = Tensor::zeros(&[outputs], DType::F32, device).unwrap();
+        let bias = tape.leaf(&bias).unwrap();
+        let slope = |row: usize, col: usize| ((row * 5 + col * 3) % 7) as f32 - 3.0;
+        let slopes = (0..rows * outputs).map(|index| slope(index / outputs, index % outputs));
+        let slopes: Vec<f32> = slopes.collect();
+        let expected: Vec<f32> = (0..outputs)
+            .map(|col| (0..rows).map(|row| slope(row, col)).sum())
+            .collect();
+        let slopes = Tensor::from_f32(&[rows, outputs], &slopes, device).unwrap();
+        let y = x.linear(&weight, Some(&bias)).unwrap();
+        let loss = y.mul(&slopes).unwrap().sum(&[], false).unwrap();
+        let gradient = tape.backward(&loss).unwrap().take(&bias).unwrap();
+        assert_eq!(gradient.to_f32_vec().unwrap(), expected, "{rows} rows");
     }
 }
 
