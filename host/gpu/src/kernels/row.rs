@@ -244,6 +244,21 @@ pub(super) fn position() -> usize {
     CUBE_POS * CUBE_DIM as usize + UNIT_POS as usize
 }
 
+/// What becomes of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Joined {
+    Sum,
+    Larger,
+}
+
+#[cube]
+fn join(a: f32, b: f32, #[comptime] how: Joined) -> f32 {
+    match comptime!(how) {
+        Joined::Sum => a + b,
+        Joined::Larger => max(a, b),
+    }
+}
+
 /// The sum over the units of a team, for all of them.
 #[cube]
 pub(super) fn sum_of_units(
@@ -251,22 +266,7 @@ pub(super) fn sum_of_units(
     shared: &mut SharedMemory<f32>,
     #[comptime] team: Team,
 ) -> f32 {
-    let mut sum = value;
-    if comptime!(team.plane > 1) {
-        sum = plane_sum(value);
-    }
-    if comptime!(!team.alone) {
-        share(sum, shared, team);
-        sum = shared[0];
-        let mut place = comptime!(1usize).runtime();
-        while place < comptime!(team.places()) {
-            sum += shared[place];
-            place += 1;
-        }
-        // Nobody writes again before all have read.
-        sync_cube();
-    }
-    sum
+    of_units(value, shared, team, Joined::Sum)
 }
 
 /// The largest over the units of a team, for all of them.
@@ -276,34 +276,73 @@ pub(super) fn max_of_units(
     shared: &mut SharedMemory<f32>,
     #[comptime] team: Team,
 ) -> f32 {
-    let mut largest = value;
-    if comptime!(team.plane > 1) {
-        largest = plane_max(value);
-    }
-    if comptime!(!team.alone) {
-        share(largest, shared, team);
-        largest = shared[0];
-        let mut place = comptime!(1usize).runtime();
-        while place < comptime!(team.places()) {
-            largest = max(largest, shared[place]);
-            place += 1;
-        }
-        sync_cube();
-    }
-    largest
+    of_units(value, shared, team, Joined::Larger)
 }
 
-/// Puts a number of each plane, or of each unit, where all can read them.
 #[cube]
-fn share(value: f32, shared: &mut SharedMemory<f32>, #[comptime] team: Team) {
+fn of_units(
+    value: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] team: Team,
+    #[comptime] how: Joined,
+) -> f32 {
     if comptime!(team.plane > 1) {
-        if UNIT_POS_PLANE == 0 {
-            shared[PLANE_POS as usize] = value;
-        }
+        by_planes(value, shared, team, how)
     } else {
-        shared[UNIT_POS as usize] = value;
+        by_halves(value, shared, team, how)
     }
+}
+
+#[cube]
+fn by_planes(
+    value: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] team: Team,
+    #[comptime] how: Joined,
+) -> f32 {
+    let mut all = match comptime!(how) {
+        Joined::Sum => plane_sum(value),
+        Joined::Larger => plane_max(value),
+    };
+    if comptime!(!team.alone) {
+        if UNIT_POS_PLANE == 0 {
+            shared[PLANE_POS as usize] = all;
+        }
+        sync_cube();
+        all = shared[0];
+        let mut place = comptime!(1usize).runtime();
+        while place < comptime!(team.places()) {
+            all = join(all, shared[place], how);
+            place += 1;
+        }
+        // Nobody writes again before all have read.
+        sync_cube();
+    }
+    all
+}
+
+#[cube]
+fn by_halves(
+    value: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] team: Team,
+    #[comptime] how: Joined,
+) -> f32 {
+    let unit = UNIT_POS as usize;
+    shared[unit] = value;
     sync_cube();
+    let mut half = comptime!(team.cube as usize / 2).runtime();
+    while half > 0 {
+        if unit < half {
+            let other = shared[unit + half];
+            shared[unit] = join(shared[unit], other, how);
+        }
+        sync_cube();
+        half /= 2;
+    }
+    let all = shared[0];
+    sync_cube();
+    all
 }
 
 #[cfg(test)]
