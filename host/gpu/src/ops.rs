@@ -20,13 +20,22 @@ use crate::{
 /// these do, and when tensors are on different devices.
 pub struct Gpu;
 
-/// Operations that get tensors (those in brackets) and give one.
+/// Operations that get tensors (those in brackets) and give one. Those that launch a kernel with a unit for
+/// every element of the result have its shape and type at the end: CUDA does not launch kernels without units.
 macro_rules! operations {
-    ($($ops:ident { $($name:ident[$($t:ident),+]($($arg:ident: $ty:ty),+);)* })*) => {
+    ($($ops:ident {
+        $($name:ident[$($t:ident),+]($($arg:ident: $ty:ty),+) $(=> $result:expr)?;)*
+    })*) => {
         #[allow(missing_docs)]
         impl Gpu {$($(
             #[allow(unused_parens, clippy::too_many_arguments)]
             pub fn $name($($arg: $ty),+) -> Tensor {
+                let _tensors = [$(&$t),+];
+                $(
+                    if let Some(nothing) = nothing(&_tensors, || $result) {
+                        return nothing;
+                    }
+                )?
                 match ($($t),+) {
                     ($(Tensor::Cuda($t)),+) => Tensor::Cuda(<Cuda as $ops<Cuda>>::$name($($arg),+)),
                     ($(Tensor::Wgpu($t)),+) => Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name($($arg),+)),
@@ -67,29 +76,7 @@ operations! {
     }
 }
 
-/// The same for operations that launch a kernel with a unit for every element of the result, whose shape and
-/// type stand at the end: CUDA does not launch kernels without units.
-macro_rules! launches {
-    ($($ops:ident { $($name:ident[$($t:ident),+]($($arg:ident: $ty:ty),+) => $result:expr;)* })*) => {
-        #[allow(missing_docs)]
-        impl Gpu {$($(
-            #[allow(unused_parens, clippy::too_many_arguments)]
-            pub fn $name($($arg: $ty),+) -> Tensor {
-                if let Some(nothing) = nothing(&[$(&$t),+], || $result) {
-                    return nothing;
-                }
-                match ($($t),+) {
-                    ($(Tensor::Cuda($t)),+) => Tensor::Cuda(<Cuda as $ops<Cuda>>::$name($($arg),+)),
-                    ($(Tensor::Wgpu($t)),+) => Tensor::Wgpu(<Wgpu as $ops<Wgpu>>::$name($($arg),+)),
-                    #[allow(unreachable_patterns)]
-                    _ => mixed(),
-                }
-            }
-        )*)*}
-    };
-}
-
-launches! {
+operations! {
     FloatTensorOps {
         float_abs[tensor](tensor: Tensor) => same(&tensor);
         float_exp[tensor](tensor: Tensor) => same(&tensor);
