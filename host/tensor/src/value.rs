@@ -121,6 +121,7 @@ pub(crate) fn backend_error(what: &str, reason: &str) -> TensorError {
         "out of memory",
         "outofmemory",
         "out_of_memory",
+        "alloc_failed",
         "bufferbig",
         "buffer too big",
         "can't allocate",

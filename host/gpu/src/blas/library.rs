@@ -80,7 +80,8 @@ impl Library {
     }
 
     /// Puts the product on the stream; false if the library does not solve this problem. The pointers are to
-    /// the operands and to the result on the device, and to the bias where the problem has one, and stay valid for all that it is given from now on.
+    /// the operands and to the result on the device, and to the bias where the problem has one, and stay valid
+    /// for all that it is given from now on.
     ///
     /// # Errors
     /// What the library or the driver says, after which the result holds nothing of use.

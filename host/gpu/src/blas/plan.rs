@@ -201,7 +201,8 @@ impl Plan {
 
     /// # Safety
     /// The pointers must be to the problem's matrices (operands, then the result) and to its bias, where it has
-    /// one, on the device whose context is current, the workspace of its size there, and the stream one of that context.
+    /// one, on the device whose context is current, the workspace of its size there, and the stream one of that
+    /// context.
     pub unsafe fn launch(
         &self,
         handle: cublasLtHandle_t,
