@@ -2,6 +2,7 @@
 
 mod apt;
 mod arrows;
+mod cuda;
 mod demo;
 mod env;
 mod guests;
@@ -32,6 +33,13 @@ enum Verb {
     Examples,
     /// Builds everything and runs the reference demo: from raw text to a served model.
     Demo(demo::Demo),
+    /// Runs a program with CUDA's kernels on the processor, for machines without a GPU; without a program,
+    /// the tests of the operations.
+    Cuda {
+        /// The program and its arguments, after `--`.
+        #[arg(trailing_var_arg = true)]
+        program: Vec<String>,
+    },
     /// Runs all checks and tests: formatting, lints, architecture, guests, host.
     Test {
         /// Only tests whose name contains this.
@@ -67,6 +75,7 @@ fn run(verb: Verb) -> Result<()> {
             }
             Ok(())
         }
+        Verb::Cuda { program } => cuda::run(&program),
         Verb::Demo(demo) => demo::run(&demo),
         Verb::Test { filter } => test::all(filter.as_deref()),
     }

@@ -1,8 +1,10 @@
 //! `cargo xtask test`: exactly what CI runs.
 
+use std::env::consts::OS;
+
 use anyhow::Result;
 
-use crate::{apt, arrows, env, guests, languages};
+use crate::{apt, arrows, cuda, env, guests, languages};
 
 /// A software GPU, so that the GPU code path runs on machines without one.
 const DEBIAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
@@ -93,5 +95,10 @@ pub fn all(filter: Option<&str>) -> Result<()> {
     if let Some(filter) = filter {
         host.args(["--", filter]);
     }
-    env::run(&mut host)
+    env::run(&mut host)?;
+    if OS == "linux" {
+        // Also where there is a GPU: what these find is not what a card finds.
+        cuda::test(filter)?;
+    }
+    Ok(())
 }

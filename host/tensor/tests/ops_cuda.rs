@@ -1,4 +1,4 @@
-//! The operations on `cuda`.
+//! The operations on `cuda`: on a card where there is one, and without one as `tests/cuda` says.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod ops;
@@ -7,11 +7,14 @@ use tenon_tensor::Device;
 
 const TOLERANCE: f64 = 1e-3;
 
-/// The first device of its kind, or nothing and a line that says so.
+/// The first device of its kind, or nothing and a line that says so; with `TENON_TEST_CUDA=required` it has to
+/// be there.
 fn device() -> Option<Device> {
     match Device::parse("cuda") {
         Ok(device) => Some(device),
         Err(error) => {
+            let required = std::env::var_os("TENON_TEST_CUDA").is_some_and(|set| set == "required");
+            assert!(!required, "{error}");
             println!("not tested: {error}");
             None
         }
