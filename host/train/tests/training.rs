@@ -510,3 +510,58 @@ fn reduced_precision_learns_what_single_precision_learns() {
         }
     }
 }
+
+#[test]
+fn a_step_that_overflows_in_float16_is_left_out() {
+    let place = place();
+    let platform = place.platform();
+    support::install(platform, "recipe-mlp");
+    // y = 900 a − 600 b: the first gradients of the squared error are some thousand, times the scale of
+    // the loss more than the largest float16, 65504.
+    let rows: String = (0..64)
+        .map(|row| {
+            let at = |axis| {
+                (tenon_tensor::rng::bits_at(5, 2u64 * row + axis) % 2001) as f32 / 1000.0 - 1.0
+            };
+            let (a, b) = (at(0), at(1));
+            format!("{}\n", json!({"a": a, "b": b, "y": 900.0 * a - 600.0 * b}))
+        })
+        .collect();
+    support::import(platform, "plane", &[("train", rows.clone()), ("dev", rows)]);
+    let run = place.finish(TrainSpec {
+        recipe: Some("tenon/mlp".into()),
+        recipe_config: json!({
+            "numeric": ["a", "b"], "label": "y", "task": "regression", "hidden_sizes": [],
+            "normalise": false,
+        }),
+        tokenizer: None,
+        dataset: "plane".into(),
+        precision: Precision::Float16,
+        learning_rate: 20.0,
+        optimizer: serde_json::from_value(json!({"kind": "adamw", "weight_decay": 0.0})).unwrap(),
+        schedule: ScheduleSpec::default(),
+        ..spec(120)
+    });
+    let scales = place.points(&run.id, "train/loss_scale");
+    assert!(scales[0].1 < 65_536.0, "{:?}", scales[0]);
+    let settled = scales.last().unwrap().1;
+    assert!(settled < 4096.0, "{settled}");
+    // While gradients overflow nothing is learnt, and nothing is broken: the loss of the same rows stays.
+    let losses = place.points(&run.id, "train/loss");
+    let left_out = scales
+        .iter()
+        .take_while(|(_, scale)| *scale > settled)
+        .count();
+    assert!(left_out >= 4, "{scales:?}");
+    let norms = place.points(&run.id, "train/grad_norm");
+    assert!(
+        norms[0].0 > 1 && norms.iter().all(|(_, norm)| norm.is_finite()),
+        "{norms:?}"
+    );
+    assert!(
+        losses.iter().all(|(_, loss)| loss.is_finite()),
+        "{losses:?}"
+    );
+    let (first, last) = (losses[0].1, run.metrics["eval/loss"].last);
+    assert!(last < 0.01 * first, "{first} {last}");
+}

@@ -94,7 +94,7 @@ fn room(
         *known = (count, (params.total_elements() as u64).saturating_mul(4));
     }
     let more = elements.saturating_mul(4);
-    if known.1.saturating_add(more) <= max || params.get(&joined(&place.prefix, name)).is_some() {
+    if known.1.saturating_add(more) <= max || params.kind(&joined(&place.prefix, name)).is_some() {
         return Ok(());
     }
     Err(types::Error::OutOfQuota(format!(

@@ -1,22 +1,28 @@
-//! Named tensors in safetensors files: read through a memory map, written so that a crash leaves
-//! either the old file or the new one.
+//! Named tensors in safetensors files: read one at a time, written so that a crash leaves either the old
+//! file or the new one.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use parking_lot::Mutex;
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{Metadata, TensorInfo},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{DType, Device, Tensor, TensorError};
 
 /// Bytes of one tensor that are copied from the device at a time while a file is written.
 const WRITE_CHUNK: u64 = 8 << 20;
+/// Bytes of one tensor that are read at a time. Elements of every type end with it.
+const READ_CHUNK: usize = 1 << 20;
 
 /// Writes named tensors and metadata in safetensors' format. Tensors are written in the order of
 /// their names and the header is canonical, so equal contents give equal bytes.
@@ -30,14 +36,38 @@ pub fn write_safetensors(
 ) -> Result<(), TensorError> {
     let mut sorted: Vec<&(String, Tensor)> = tensors.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let header = header(&sorted, metadata)?;
+    let heads = sorted.iter().map(|(name, tensor)| Head {
+        name,
+        dtype: tensor.dtype(),
+        shape: tensor.shape(),
+    });
+    let values = sorted.iter().map(|(_, tensor)| Ok(tensor.clone()));
+    write_each(sink, heads, values, metadata)
+}
+
+/// What a file's header says of a tensor.
+pub(super) struct Head<'a> {
+    pub name: &'a str,
+    pub dtype: DType,
+    pub shape: &'a [usize],
+}
+
+/// [`write_safetensors`] of tensors that are made when their turn comes, in the order of their names.
+pub(super) fn write_each<'a>(
+    sink: &mut dyn Write,
+    heads: impl Iterator<Item = Head<'a>>,
+    values: impl Iterator<Item = Result<Tensor, TensorError>>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), TensorError> {
+    let header = header(heads, metadata)?;
     let failed = |error: std::io::Error| {
         TensorError::Failed(format!("safetensors: the file cannot be written: {error}"))
     };
     sink.write_all(&(header.len() as u64).to_le_bytes())
         .and_then(|()| sink.write_all(header.as_bytes()))
         .map_err(failed)?;
-    for (_, tensor) in sorted {
+    for tensor in values {
+        let tensor = tensor?;
         let total = tensor.byte_len() as u64;
         let mut offset = 0;
         while offset < total {
@@ -50,8 +80,8 @@ pub fn write_safetensors(
     Ok(())
 }
 
-fn header(
-    sorted: &[&(String, Tensor)],
+fn header<'a>(
+    heads: impl Iterator<Item = Head<'a>>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<String, TensorError> {
     let mut entries = Map::new();
@@ -59,14 +89,14 @@ fn header(
         entries.insert("__metadata__".into(), json!(metadata));
     }
     let mut start = 0_u64;
-    for (name, tensor) in sorted {
-        let end = start + tensor.byte_len() as u64;
+    for Head { name, dtype, shape } in heads {
+        let end = start + (shape.iter().product::<usize>() * dtype.size()) as u64;
         let entry = json!({
-            "dtype": dtype_name(tensor.dtype()),
-            "shape": tensor.shape(),
+            "dtype": dtype_name(dtype),
+            "shape": shape,
             "data_offsets": [start, end],
         });
-        if entries.insert(name.clone(), entry).is_some() {
+        if entries.insert(name.to_owned(), entry).is_some() {
             return Err(TensorError::InvalidArgument(format!(
                 "safetensors: two tensors are named `{name}`"
             )));
@@ -143,10 +173,16 @@ pub fn save_safetensors(
     written
 }
 
-/// A safetensors file, mapped into memory: tensors are read from it when they are asked for.
+/// Before the header stands its length.
+const LENGTH_BYTES: u64 = 8;
+
+/// A safetensors file: tensors are read from it when they are asked for.
 pub struct SafetensorsFile {
     path: PathBuf,
-    map: Mmap,
+    file: Mutex<File>,
+    header: Metadata,
+    /// Where the data begins.
+    data: u64,
     metadata: BTreeMap<String, String>,
 }
 
@@ -160,12 +196,12 @@ impl SafetensorsFile {
             TensorError::Failed(format!("`{}`: {what}: {error}", path.display()))
         };
         let file = File::open(path).map_err(|error| failed("cannot be opened", &error))?;
-        // SAFETY: the map is only read, and as plain bytes, for which every value is valid. As with
-        // every memory map, another process that truncates the file while it is being read ends
-        // this one with SIGBUS; weight files are replaced by renaming, never written in place.
+        // SAFETY: the map is only read, here alone, and as plain bytes, for which every value is valid. As
+        // with every memory map, another process that truncates the file in this moment ends this one
+        // with SIGBUS; weight files are replaced by renaming, never written in place.
         let map =
             unsafe { Mmap::map(&file) }.map_err(|error| failed("cannot be mapped", &error))?;
-        let (_, header) = SafeTensors::read_metadata(&map)
+        let (header_bytes, header) = SafeTensors::read_metadata(&map)
             .map_err(|error| failed("is not a safetensors file, or is cut short", &error))?;
         let metadata = header
             .metadata()
@@ -175,7 +211,9 @@ impl SafetensorsFile {
             .collect();
         Ok(Self {
             path: path.to_path_buf(),
-            map,
+            file: Mutex::new(file),
+            header,
+            data: LENGTH_BYTES + header_bytes as u64,
             metadata,
         })
     }
@@ -185,35 +223,20 @@ impl SafetensorsFile {
         &self.metadata
     }
 
-    fn views(&self) -> Result<SafeTensors<'_>, TensorError> {
-        SafeTensors::deserialize(&self.map)
-            .map_err(|error| TensorError::Failed(format!("`{}`: {error}", self.path.display())))
-    }
-
-    /// The names and shapes, in the order of the names.
-    ///
-    /// # Errors
-    /// `Failed` when the header is damaged.
-    pub fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>, TensorError> {
-        Ok(self
-            .views()?
-            .iter()
-            .map(|(name, view)| (name.to_owned(), view.shape().to_vec()))
-            .collect())
+    /// What the header says of each tensor, by name.
+    fn infos(&self) -> BTreeMap<String, &TensorInfo> {
+        self.header.tensors().into_iter().collect()
     }
 
     /// Every tensor as it is stored, in the order of the names.
     ///
     /// # Errors
-    /// `Failed` when the header is damaged, `Unsupported` when an element type is not ours.
+    /// `Failed` when the file cannot be read, `Unsupported` when an element type is not ours.
     pub fn tensors(&self, device: &Device) -> Result<Vec<(String, Tensor)>, TensorError> {
-        let views = self.views()?;
-        let mut entries: Vec<_> = views.iter().collect();
-        entries.sort_by(|a, b| a.0.cmp(b.0));
-        entries
-            .into_iter()
-            .map(|(name, view)| {
-                let dtype = match view.dtype() {
+        let infos = self.infos().into_iter();
+        infos
+            .map(|(name, info)| {
+                let dtype = match info.dtype {
                     Dtype::F32 => DType::F32,
                     Dtype::F16 => DType::F16,
                     Dtype::BF16 => DType::BF16,
@@ -221,10 +244,12 @@ impl SafetensorsFile {
                     Dtype::I32 => DType::I32,
                     Dtype::U8 => DType::U8,
                     Dtype::BOOL => DType::Bool,
-                    other => return Err(self.unsupported(name, other)),
+                    other => return Err(self.unsupported(&name, other)),
                 };
-                let tensor = Tensor::from_bytes(view.shape(), dtype, view.data(), device)?;
-                Ok((name.to_owned(), tensor))
+                let mut bytes = Vec::with_capacity(info.data_offsets.1 - info.data_offsets.0);
+                self.read(&name, info, |part| bytes.extend_from_slice(part))?;
+                let tensor = Tensor::from_bytes(&info.shape, dtype, &bytes, device)?;
+                Ok((name, tensor))
             })
             .collect()
     }
@@ -233,18 +258,73 @@ impl SafetensorsFile {
     /// one is converted in memory. Tensors of integers and booleans are given as `None`.
     ///
     /// # Errors
-    /// `Failed` when the header is damaged; what `visit` returns.
+    /// `Failed` when the file cannot be read; what `visit` returns.
     pub fn for_each_f32(
         &self,
         mut visit: impl FnMut(&str, &[usize], Option<Vec<f32>>) -> Result<(), TensorError>,
     ) -> Result<(), TensorError> {
-        let views = self.views()?;
-        let mut entries: Vec<_> = views.iter().collect();
-        entries.sort_by(|a, b| a.0.cmp(b.0));
-        for (name, view) in entries {
-            visit(name, view.shape(), to_f32(view.dtype(), view.data()))?;
+        for (name, info) in self.infos() {
+            let values = match converter(info.dtype) {
+                Some(_) => Some(self.read_f32(&name)?),
+                None => None,
+            };
+            visit(&name, &info.shape, values)?;
         }
         Ok(())
+    }
+
+    /// The shapes of the tensors that can be read as float32, by name.
+    pub(super) fn floats(&self) -> BTreeMap<String, Vec<usize>> {
+        let infos = self.infos().into_iter();
+        infos
+            .filter(|(_, info)| converter(info.dtype).is_some())
+            .map(|(name, info)| (name, info.shape.clone()))
+            .collect()
+    }
+
+    /// One tensor as float32; only this one is in memory.
+    ///
+    /// # Errors
+    /// `Failed` when there is none of this name or the file cannot be read; `Unsupported` for integers.
+    pub(super) fn read_f32(&self, name: &str) -> Result<Vec<f32>, TensorError> {
+        let info = self
+            .header
+            .info(name)
+            .ok_or_else(|| self.failed(name, &"is not there"))?;
+        let convert = converter(info.dtype).ok_or_else(|| self.unsupported(name, info.dtype))?;
+        let mut values = Vec::with_capacity(info.shape.iter().product());
+        self.read(name, info, |part| convert(part, &mut values))?;
+        Ok(values)
+    }
+
+    /// Gives the bytes of a tensor to `take`, in parts of whole elements.
+    fn read(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), TensorError> {
+        let (begin, end) = info.data_offsets;
+        let mut left = end - begin;
+        let mut bytes = vec![0; READ_CHUNK.min(left)];
+        let mut file = self.file.lock();
+        file.seek(SeekFrom::Start(self.data + begin as u64))
+            .map_err(|error| self.failed(name, &error))?;
+        while left > 0 {
+            let part = &mut bytes[..READ_CHUNK.min(left)];
+            file.read_exact(part)
+                .map_err(|error| self.failed(name, &error))?;
+            take(part);
+            left -= part.len();
+        }
+        Ok(())
+    }
+
+    fn failed(&self, name: &str, what: &dyn std::fmt::Display) -> TensorError {
+        TensorError::Failed(format!(
+            "`{}`: tensor `{name}`: {what}",
+            self.path.display()
+        ))
     }
 
     fn unsupported(&self, name: &str, dtype: Dtype) -> TensorError {
@@ -256,26 +336,22 @@ impl SafetensorsFile {
     }
 }
 
-/// Little-endian bytes of a floating-point type as float32. The bytes need not be aligned.
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let pair = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
+/// What appends little-endian bytes of this type as float32, if it is one of floating-point numbers. The
+/// bytes need not be aligned.
+fn converter(dtype: Dtype) -> Option<fn(&[u8], &mut Vec<f32>)> {
+    fn each<const N: usize>(bytes: &[u8], values: &mut Vec<f32>, number: impl Fn([u8; N]) -> f32) {
+        let (whole, _) = bytes.as_chunks::<N>();
+        values.extend(whole.iter().map(|bytes| number(*bytes)));
+    }
     Some(match dtype {
-        Dtype::F32 => bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        Dtype::F16 => bytes
-            .chunks_exact(2)
-            .map(|b| half::f16::from_bits(pair(b)).to_f32())
-            .collect(),
-        Dtype::BF16 => bytes
-            .chunks_exact(2)
-            .map(|b| half::bf16::from_bits(pair(b)).to_f32())
-            .collect(),
-        Dtype::F64 => bytes
-            .chunks_exact(8)
-            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
-            .collect(),
+        Dtype::F32 => |bytes, values| each(bytes, values, f32::from_le_bytes),
+        Dtype::F16 => |bytes, values| {
+            each(bytes, values, |b| half::f16::from_le_bytes(b).to_f32());
+        },
+        Dtype::BF16 => |bytes, values| {
+            each(bytes, values, |b| half::bf16::from_le_bytes(b).to_f32());
+        },
+        Dtype::F64 => |bytes, values| each(bytes, values, |b| f64::from_le_bytes(b) as f32),
         _ => return None,
     })
 }

@@ -3,11 +3,14 @@
 //! nothing of them: [`Scope::linear`](crate::nn::Scope::linear) adds them to the layers that were
 //! chosen. Names and initial values are PEFT's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use regex::Regex;
 
-use super::{ParamKind, Params, list};
+use super::{
+    ParamKind, Params, list,
+    stored::{Merged, Stored},
+};
 use crate::{Tensor, TensorError, nn::WeightLayout};
 
 pub(crate) const LORA_A: &str = "lora_A.weight";
@@ -190,7 +193,8 @@ impl Params {
     }
 
     /// Adds every adapter to its layer's weight and forgets the adapters: W + (α / r) · B A. The model
-    /// computes what it did, but for rounding.
+    /// computes what it did, but for rounding. To be written rather than computed with: each weight is added
+    /// up whenever it is asked for, so that there never are two of all of them.
     ///
     /// # Errors
     /// `InvalidArgument` when a layer's weight or adapter is gone; nothing is changed then.
@@ -199,26 +203,30 @@ impl Params {
             return Ok(Vec::new());
         };
         let scale = adapted.lora.scale();
-        let mut merged = Vec::with_capacity(adapted.layers.len());
+        let mut all = Vec::with_capacity(adapted.layers.len());
         for (layer, layout) in &adapted.layers {
+            let gone = |name: &str| {
+                TensorError::InvalidArgument(format!(
+                    "the adapter of `{layer}` cannot be merged: `{name}` is gone"
+                ))
+            };
             let part = |part: &str| {
                 let name = format!("{layer}.{part}");
-                self.get(&name).ok_or_else(|| {
-                    TensorError::InvalidArgument(format!(
-                        "the adapter of `{layer}` cannot be merged: `{name}` is gone"
-                    ))
-                })
+                self.value(&name)?.ok_or_else(|| gone(&name))
             };
-            let product = part(LORA_B)?.matmul(&part(LORA_A)?)?.mul_scalar(scale)?;
-            let product = match layout {
-                WeightLayout::OutIn => product,
-                WeightLayout::InOut => product.transpose(0, 1)?,
+            let (a, b) = (part(LORA_A)?, part(LORA_B)?);
+            let name = format!("{layer}.weight");
+            let value = Merged {
+                weight: self.stored(&name).ok_or_else(|| gone(&name))?,
+                a,
+                b,
+                scale,
+                layout: *layout,
             };
-            let weight = part("weight")?.add(&product)?;
-            merged.push((format!("{layer}.weight"), weight));
+            all.push((name, Stored::Merged(Arc::new(value))));
         }
-        for (name, weight) in merged {
-            self.set(&name, weight)?;
+        for (name, value) in all {
+            self.keep(&name, value);
         }
         let mut state = self.0.state.write();
         state.adapted = None;
@@ -265,6 +273,21 @@ impl Params {
         }
         Ok(())
     }
+}
+
+/// W + scale · B A, with W as the layer stores it.
+pub(super) fn merged(
+    weight: &Tensor,
+    a: &Tensor,
+    b: &Tensor,
+    scale: f64,
+    layout: WeightLayout,
+) -> Result<Tensor, TensorError> {
+    let product = b.matmul(a)?.mul_scalar(scale)?;
+    weight.add(&match layout {
+        WeightLayout::OutIn => product,
+        WeightLayout::InOut => product.transpose(0, 1)?,
+    })
 }
 
 impl Adapted {

@@ -2,13 +2,14 @@
 
 mod file;
 mod init;
+mod io;
 mod lora;
 mod quantized;
 mod report;
+mod stored;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
 
@@ -24,8 +25,9 @@ pub use quantized::Quantization;
 pub(crate) use quantized::Quantized;
 use report::list;
 pub use report::{LoadReport, Mismatch};
+use stored::{Stored, value_of};
 
-use crate::{DType, Device, Tensor, TensorError, dims::Dims, raw, tensor};
+use crate::{DType, Device, Tensor, TensorError, tensor};
 
 /// What a named value is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,31 +70,6 @@ impl Need {
     /// `InvalidArgument` when `init` needs two dimensions and there are fewer.
     pub fn values(&self, seed: u64, name: &str) -> Result<Vec<f32>, TensorError> {
         self.init.values(seed, name, &self.shape, self.fans)
-    }
-}
-
-/// How a value is kept.
-// Nearly all are dense.
-#[allow(clippy::large_enum_variant)]
-#[derive(Clone)]
-enum Stored {
-    Dense(Tensor),
-    Quantized(Arc<Quantized>),
-}
-
-impl Stored {
-    fn dims(&self) -> Dims {
-        match self {
-            Self::Dense(value) => value.dims(),
-            Self::Quantized(value) => *value.shape(),
-        }
-    }
-
-    fn dense(&self) -> Result<Tensor, TensorError> {
-        match self {
-            Self::Dense(value) => Ok(value.clone()),
-            Self::Quantized(value) => value.dense(),
-        }
     }
 }
 
@@ -161,20 +138,33 @@ impl Params {
         self.0.state.write().on_missing = policy;
     }
 
-    /// The value of a parameter or buffer; a weight that is kept in fewer bits is made dense.
+    /// The value of a parameter or buffer, unless it is kept in fewer bits or in a file.
     pub fn get(&self, name: &str) -> Option<Tensor> {
-        let value = {
-            let state = self.0.state.read();
-            state.entries.get(name)?.value.clone()
-        };
-        value.dense().ok()
+        match self.stored(name)? {
+            Stored::Dense(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value of a parameter or buffer, made dense if it is not.
+    ///
+    /// # Errors
+    /// Those of the device, and of the file that it is kept in.
+    pub fn value(&self, name: &str) -> Result<Option<Tensor>, TensorError> {
+        let stored = self.stored(name);
+        stored.map(|value| value.dense(&self.0.device)).transpose()
+    }
+
+    fn stored(&self, name: &str) -> Option<Stored> {
+        let state = self.0.state.read();
+        state.entries.get(name).map(|entry| entry.value.clone())
     }
 
     /// A weight that is kept in fewer bits.
     pub(crate) fn quantized(&self, name: &str) -> Option<Arc<Quantized>> {
         match &self.0.state.read().entries.get(name)?.value {
-            Stored::Dense(_) => None,
             Stored::Quantized(value) => Some(value.clone()),
+            _ => None,
         }
     }
 
@@ -235,8 +225,15 @@ impl Params {
                 value: Stored::Dense(value),
                 ..
             }) => change(value),
-            // What is kept in fewer bits is not trained.
+            // What is kept in fewer bits or in a file is not trained.
             _ => Ok(()),
+        }
+    }
+
+    /// Keeps the value of a name otherwise from now on.
+    fn keep(&self, name: &str, value: Stored) {
+        if let Some(entry) = self.0.state.write().entries.get_mut(name) {
+            entry.value = value;
         }
     }
 
@@ -343,7 +340,7 @@ impl Params {
             }
             let value = entry.value.clone();
             drop(state);
-            return value.dense();
+            return value.dense(&self.0.device);
         }
         if state.on_missing == OnMissing::Error {
             let others: Vec<String> = state
@@ -372,7 +369,11 @@ impl Params {
             state.needs.insert(name.to_owned(), need);
             self.zeros(&mut state, shape)?
         } else {
-            self.value_of(shape, init.values(self.0.seed, name, shape, fans)?)?
+            value_of(
+                &self.0.device,
+                shape,
+                init.values(self.0.seed, name, shape, fans)?,
+            )?
         };
         state.entries.insert(
             name.to_owned(),
@@ -391,105 +392,11 @@ impl Params {
         let shape: Vec<i64> = shape.iter().map(|dim| *dim as i64).collect();
         let zeros = match state.zeros.take() {
             Some(zeros) if zeros.numel() >= count => zeros,
-            _ => self.value_of(&[count], vec![0.0; count])?,
+            _ => value_of(&self.0.device, &[count], vec![0.0; count])?,
         };
         let part = zeros.narrow(0, 0, count)?.reshape(&shape);
         state.zeros = Some(zeros);
         part
-    }
-
-    /// A value of these numbers; on the processor they are not copied.
-    fn value_of(&self, shape: &[usize], values: Vec<f32>) -> Result<Tensor, TensorError> {
-        match Dims::from_slice(shape) {
-            Some(dims) if self.0.device.is_cpu() && dims.numel() == values.len() => {
-                Ok(raw::from_vec(&dims, values))
-            }
-            _ => Tensor::from_f32(shape, &values, &self.0.device),
-        }
-    }
-
-    /// Reads weights (float32, float16, bfloat16 or float64; kept as float32). Where a model is
-    /// there already, its parameters are replaced and others reported as unexpected; else all are
-    /// kept until a recipe asks for them. Nothing changes when an error is returned.
-    ///
-    /// # Errors
-    /// `Failed` with the path when the file cannot be read.
-    pub fn load_safetensors(&self, path: &Path) -> Result<LoadReport, TensorError> {
-        let file = SafetensorsFile::open(path)?;
-        let mut report = LoadReport::default();
-        let mut values = Vec::new();
-        let expected: BTreeMap<String, (Vec<usize>, bool)> = {
-            let state = self.0.state.read();
-            let shape = |entry: &Entry| (entry.value.dims().to_vec(), entry.claimed);
-            state
-                .entries
-                .iter()
-                .map(|(name, entry)| (name.clone(), shape(entry)))
-                .collect()
-        };
-        let built = expected.values().any(|(_, claimed)| *claimed);
-        let mut seen = BTreeSet::new();
-        file.for_each_f32(|name, found, data| {
-            seen.insert(name.to_owned());
-            match (data, expected.get(name)) {
-                (Some(_), Some((shape, true))) if shape != found => {
-                    report.mismatched.push(Mismatch {
-                        name: name.to_owned(),
-                        expected: shape.clone(),
-                        found: found.to_vec(),
-                    });
-                }
-                (Some(data), known) if known.is_some() || !built => {
-                    let value = self.value_of(found, data)?;
-                    values.push((name.to_owned(), value));
-                }
-                _ => report.unexpected.push(name.to_owned()),
-            }
-            Ok(())
-        })?;
-        report.missing = expected
-            .into_iter()
-            .filter(|(name, (_, claimed))| *claimed && !seen.contains(name))
-            .map(|(name, _)| name)
-            .collect();
-        let mut state = self.0.state.write();
-        for (name, value) in values {
-            report.loaded.push(name.clone());
-            let (kind, claimed) = state
-                .entries
-                .get(&name)
-                .map_or((ParamKind::Param, false), |old| (old.kind, old.claimed));
-            let entry = Entry {
-                value: Stored::Dense(value),
-                kind,
-                claimed,
-            };
-            state.entries.insert(name, entry);
-        }
-        Ok(report)
-    }
-
-    /// Writes all values and `metadata` to a safetensors file that loads back bit for bit. The file
-    /// appears at once and whole: see [`save_safetensors`].
-    ///
-    /// # Errors
-    /// `Failed` with the path when the disk refuses.
-    pub fn save_safetensors(
-        &self,
-        path: &Path,
-        metadata: &BTreeMap<String, String>,
-    ) -> Result<(), TensorError> {
-        save_safetensors(path, &self.entries(), metadata)
-    }
-
-    /// The bytes of the file that [`Self::save_safetensors`] writes.
-    ///
-    /// # Errors
-    /// As reading a value from the device.
-    pub fn to_bytes(&self, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, TensorError> {
-        let mut bytes = Vec::new();
-        write_safetensors(&mut bytes, &self.entries(), metadata)?;
-        Ok(bytes)
     }
 
     /// The names and values that a training changes, sorted by name: parameters that are trained, and
@@ -501,7 +408,7 @@ impl Params {
         entries.filter(|(name, _)| changes(name)).collect()
     }
 
-    /// The names and values, sorted by name, but for weights that are kept in fewer bits.
+    /// The names and values, sorted by name, but for those that are kept in fewer bits or in a file.
     pub fn entries(&self) -> Vec<(String, Tensor)> {
         let state = self.0.state.read();
         let dense = state
@@ -509,7 +416,7 @@ impl Params {
             .iter()
             .filter_map(|(name, entry)| match &entry.value {
                 Stored::Dense(value) => Some((name.clone(), value.clone())),
-                Stored::Quantized(_) => None,
+                _ => None,
             });
         dense.collect()
     }

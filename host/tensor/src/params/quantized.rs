@@ -1,8 +1,8 @@
 //! Weights that are not trained, kept in fewer bits (QLoRA, Dettmers et al. 2023): 8 or 4 for each number
 //! and a float32 for each block of 64, instead of 32. A product makes the weight dense for itself alone.
 
-use super::{Params, Stored};
-use crate::{DType, Tensor, TensorError, cpu, dims::Dims, raw};
+use super::{Entry, Params, Stored};
+use crate::{DType, Device, Tensor, TensorError, cpu, dims::Dims, raw};
 
 /// How numbers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,17 @@ impl Quantized {
     /// # Errors
     /// As reading from the device and writing to it.
     pub fn of(weight: &Tensor, kind: Quantization) -> Result<Self, TensorError> {
-        let mut values = weight.to_f32_vec()?;
-        let device = weight.device();
+        Self::of_values(weight.to_f32_vec()?, weight.dims(), &weight.device(), kind)
+    }
+
+    /// # Errors
+    /// As writing to the device.
+    pub fn of_values(
+        mut values: Vec<f32>,
+        shape: Dims,
+        device: &Device,
+        kind: Quantization,
+    ) -> Result<Self, TensorError> {
         if !device.is_cpu() {
             values.resize(values.len().next_multiple_of(cpu::QUANTIZED_BLOCK), 0.0);
         }
@@ -50,15 +59,11 @@ impl Quantized {
         let codes = match device.is_cpu() {
             true => Codes::Host { codes, scales },
             false => Codes::Device {
-                codes: Tensor::from_bytes(&[codes.len()], DType::U8, &codes, &device)?,
-                scales: Tensor::from_f32(&[scales.len(), 1], &scales, &device)?,
+                codes: Tensor::from_bytes(&[codes.len()], DType::U8, &codes, device)?,
+                scales: Tensor::from_f32(&[scales.len(), 1], &scales, device)?,
             },
         };
-        Ok(Self {
-            kind,
-            shape: weight.dims(),
-            codes,
-        })
+        Ok(Self { kind, shape, codes })
     }
 
     pub fn shape(&self) -> &Dims {
@@ -110,12 +115,12 @@ impl Quantized {
 
 impl Params {
     /// Keeps the weights of the layers that have adapters in fewer bits from now on, but for those that
-    /// are trained in full. After the model was built.
+    /// are trained in full, and reads what else is in a file still. After the model was built.
     ///
     /// Gives the bytes that these weights take now.
     ///
     /// # Errors
-    /// As reading from the device and writing to it.
+    /// As reading from the device or a file, and writing to the device.
     pub fn quantize_adapted(&self, kind: Quantization) -> Result<usize, TensorError> {
         let mut bytes = 0;
         for layer in self.adapted().into_keys() {
@@ -123,14 +128,27 @@ impl Params {
             if self.trainable(&name) {
                 continue;
             }
-            let Some(weight) = self.get(&name) else {
-                continue;
+            let device = self.device();
+            let quantized = match self.stored(&name) {
+                Some(Stored::Dense(weight)) => Quantized::of(&weight, kind)?,
+                Some(Stored::File(filed)) => {
+                    Quantized::of_values(filed.values()?, filed.shape, device, kind)?
+                }
+                _ => continue,
             };
-            let quantized = Quantized::of(&weight, kind)?;
             bytes += quantized.bytes();
-            if let Some(entry) = self.0.state.write().entries.get_mut(&name) {
-                entry.value = Stored::Quantized(quantized.into());
-            }
+            self.keep(&name, Stored::Quantized(quantized.into()));
+        }
+        for name in self.names() {
+            let filed = match self.0.state.read().entries.get(&name) {
+                Some(Entry {
+                    value: Stored::File(filed),
+                    claimed: true,
+                    ..
+                }) => Stored::File(filed.clone()),
+                _ => continue,
+            };
+            self.keep(&name, Stored::Dense(filed.dense(self.device())?));
         }
         Ok(bytes)
     }

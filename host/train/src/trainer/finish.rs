@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tenon_model::{Model, platform::MANIFEST};
 use tenon_plugin::LogLevel;
 use tenon_store::Digest;
-use tenon_tensor::params::write_safetensors;
 use tenon_track::{Artifact, ModelManifest, PluginRef, Reference, ReferenceKind};
 
 use super::{adapter, state::State};
@@ -67,7 +66,7 @@ pub(super) fn make(
         Some(path) => blobs.import_file(&path)?,
         None => {
             let mut writer = blobs.writer()?;
-            write_safetensors(&mut writer, &params.entries(), &metadata(&plan.recipe))?;
+            params.write_safetensors(&mut writer, &metadata(&plan.recipe))?;
             writer.finish()?
         }
     };

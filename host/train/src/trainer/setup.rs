@@ -53,10 +53,18 @@ impl<'j> Trainer<'j> {
             None => None,
         };
         say(job, "loading the model")?;
+        let quantize = plan.spec.lora.as_ref().and_then(|lora| lora.quantize);
         let params = Params::new(&device, plan.seeds.weights);
         if let Some(parent) = &plan.parent {
-            let weights = parent.weights.parse()?;
-            params.load_safetensors(&platform.store.blobs().verified_path(&weights)?)?;
+            let weights = platform
+                .store
+                .blobs()
+                .verified_path(&parent.weights.parse()?)?;
+            match quantize {
+                // Never whole in memory.
+                Some(_) => params.map_safetensors(&weights)?,
+                None => drop(params.load_safetensors(&weights)?),
+            }
         }
         if let Some(checkpoint) = &checkpoint {
             params.load_safetensors(&checkpoint.params())?;
@@ -76,7 +84,6 @@ impl<'j> Trainer<'j> {
         let mut model = open_model(job, plan, params, tokenizer.as_ref())?;
         model.build()?;
         let trained = trained(job, plan, model.params())?;
-        let quantize = plan.spec.lora.as_ref().and_then(|lora| lora.quantize);
         if let Some(kind) = quantize {
             let bytes = model.params().quantize_adapted(kind.into())?;
             let fact = [("quantized_bytes".to_owned(), json!(bytes))];

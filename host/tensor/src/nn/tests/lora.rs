@@ -1,9 +1,11 @@
 //! Adapters on linear layers.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::{
     Tape,
-    params::{Lora, Params},
+    params::{Lora, Params, Quantization},
 };
 
 fn lora() -> Lora {
@@ -138,6 +140,59 @@ fn merged_weights_compute_the_same() {
         ]
     );
     assert_eq!(params.merge_adapters().unwrap(), [""; 0]);
+}
+
+#[test]
+fn weights_in_a_file_are_rounded_as_those_in_memory() {
+    let path = std::env::temp_dir().join(format!("tenon-lora-{}.safetensors", std::process::id()));
+    let base = Params::new(&Device::cpu(), 3);
+    model(&Scope::root(&base, None));
+    base.set("unused.weight", random(9, &[2])).unwrap();
+    base.save_safetensors(&path, &BTreeMap::new()).unwrap();
+    for kind in [Quantization::Int8, Quantization::Nf4] {
+        let run = |map: bool| {
+            let params = params(&lora());
+            match map {
+                true => params.map_safetensors(&path).unwrap(),
+                false => drop(params.load_safetensors(&path).unwrap()),
+            }
+            let run = || vec(&model(&Scope::root(&params, None)));
+            let first = run();
+            assert_eq!(params.get("up.weight").is_none(), map);
+            let bytes = params.quantize_adapted(kind).unwrap();
+            assert_eq!(params.unclaimed(), ["unused.weight"]);
+            assert!(params.get("up.weight").is_none());
+            assert!(params.get("words.weight").is_some());
+            learn(&params);
+            let adapted = run();
+            assert_ne!(first, adapted);
+            assert_eq!(params.merge_adapters().unwrap(), ["h.0.down", "up"]);
+            let merged = run();
+            close(&merged, &adapted, 1e-5);
+            let file = params.to_bytes(&BTreeMap::new()).unwrap();
+            // What is written is what was computed with.
+            std::fs::write(path.with_extension("merged"), &file).unwrap();
+            let read = Params::new(&Device::cpu(), 0);
+            read.load_safetensors(&path.with_extension("merged"))
+                .unwrap();
+            assert_eq!(vec(&model(&Scope::root(&read, None))), merged);
+            (first, bytes, adapted, merged, file)
+        };
+        assert_eq!(run(true), run(false), "{kind:?}");
+    }
+    // Cut short after it was opened.
+    let params = params(&lora());
+    params.map_safetensors(&path).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(length - 4).unwrap();
+    let error = params.value("words.weight").unwrap_err().to_string();
+    for part in ["tenon-lora", "words.weight"] {
+        assert!(error.contains(part), "{error}");
+    }
+    for name in [path.clone(), path.with_extension("merged")] {
+        std::fs::remove_file(name).unwrap();
+    }
 }
 
 #[test]
