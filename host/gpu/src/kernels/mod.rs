@@ -18,6 +18,7 @@ mod softmax;
 mod square_sum;
 
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::client::ComputeClient;
 
 pub use column_sum::ColumnSum;
 pub use convert::Convert;
@@ -25,7 +26,7 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use dropout::Dropout;
 pub use embedding::EmbeddingBackward;
 pub use norm::{Norm, NormBackward};
-pub use optim::{AdamW, Lion, Sgd};
+pub use optim::{AdamW, Lion, Sgd, Step};
 pub use pointwise::{Pointwise, PointwiseBackward, SiluMulBackward};
 pub use rotary::Rotary;
 pub use softmax::{Scores, Softmax, SoftmaxBackward};
@@ -61,6 +62,26 @@ pub fn run(inputs: Vec<Tensor>, kernel: impl Kernel) -> Vec<Tensor> {
         (true, false) => kernel.launch(wgpu).into_iter().map(Tensor::Wgpu).collect(),
         _ => mixed(),
     }
+}
+
+/// Sets of tensors that one launch takes at most.
+const MOST_SETS: usize = 16;
+
+/// How many of so many sets, of so many tensors each, every launch takes besides one tensor more. Powers of
+/// two, so that few kernels are compiled, and as many as the device can be given at a time.
+fn several<R: CubeRuntime>(
+    sets: usize,
+    tensors: usize,
+    client: &ComputeClient<R>,
+) -> impl Iterator<Item = usize> + use<R> {
+    let most = (client.properties().hardware.max_bindings as usize - 1) / tensors;
+    let most = most.clamp(1, MOST_SETS);
+    let mut left = sets;
+    std::iter::from_fn(move || {
+        let now = 1 << left.min(most).checked_ilog2()?;
+        left -= now;
+        Some(now)
+    })
 }
 
 /// The inputs of a kernel that takes N.

@@ -1,17 +1,17 @@
-//! Steps of optimisers: a parameter and its moments, in one walk over memory. The results are new tensors:
-//! others may still read the old ones.
+//! Steps of optimisers: parameters and their moments, in one walk over memory. The results are new tensors:
+//! others may still read the old ones. One launch takes several parameters: most of a model's are so small
+//! that launching a kernel takes longer than what it does.
 
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{
-    Kernel, exactly,
-    row::{packed, position},
-};
+use super::{Kernel, row::packed, several};
 
-/// The numbers of an AdamW step. Takes the parameter, the gradient and both moments; gives the parameter and
-/// the moments.
-#[derive(Clone, Copy, Debug)]
+/// Units of a cube.
+const UNITS: usize = 256;
+
+/// The numbers of an AdamW step.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Decay of the first moment.
     pub beta1: f32,
@@ -33,103 +33,8 @@ pub struct AdamW {
     pub gradient_scale: f32,
 }
 
-#[cube(launch_unchecked, address_type = "dynamic")]
-fn adamw(
-    p: &Array<f32>,
-    g: &Array<f32>,
-    m: &Array<f32>,
-    v: &Array<f32>,
-    new_p: &mut Array<f32>,
-    new_m: &mut Array<f32>,
-    new_v: &mut Array<f32>,
-    count: usize,
-    beta1: f32,
-    beta2: f32,
-    rest1: f32,
-    rest2: f32,
-    eps: f32,
-    keep: f32,
-    size: f32,
-    unroot: f32,
-    gradient_scale: f32,
-) {
-    let index = position();
-    if index >= count {
-        terminate!();
-    }
-    let gradient = g[index] * gradient_scale;
-    let first = beta1 * m[index] + rest1 * gradient;
-    let second = beta2 * v[index] + rest2 * gradient * gradient;
-    new_m[index] = first;
-    new_v[index] = second;
-    new_p[index] = keep * p[index] - size * first / (f32::sqrt(second) * unroot + eps);
-}
-
-fn packed_like<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
-    packed(tensor, tensor.meta.shape().clone())
-}
-
-struct Launch<R: CubeRuntime> {
-    client: ComputeClient<R>,
-    cubes: CubeCount,
-    dim: CubeDim,
-    address: AddressType,
-    count: usize,
-}
-
-impl<R: CubeRuntime> Launch<R> {
-    fn over(tensor: &CubeTensor<R>) -> Self {
-        let count = tensor.meta.num_elements();
-        let dim = CubeDim::new_1d(256);
-        Self {
-            cubes: calculate_cube_count_elemwise(&tensor.client, count, dim),
-            client: tensor.client.clone(),
-            dim,
-            address: tensor.required_address_type(),
-            count,
-        }
-    }
-}
-
-impl Kernel for AdamW {
-    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
-        let [p, g, m, v] = exactly(inputs);
-        let [p, g, m, v] = [p, g, m, v].map(into_contiguous);
-        let [new_p, new_m, new_v] = [(); 3].map(|()| packed_like(&p));
-        let at = Launch::over(&p);
-        // SAFETY: the kernel stays below `count`, and all have so many elements.
-        unsafe {
-            adamw::launch_unchecked::<R>(
-                &at.client,
-                at.cubes,
-                at.dim,
-                at.address,
-                p.into_array_arg(),
-                g.into_array_arg(),
-                m.into_array_arg(),
-                v.into_array_arg(),
-                new_p.clone().into_array_arg(),
-                new_m.clone().into_array_arg(),
-                new_v.clone().into_array_arg(),
-                at.count,
-                self.beta1,
-                self.beta2,
-                self.rest1,
-                self.rest2,
-                self.eps,
-                self.keep,
-                self.size,
-                self.unroot,
-                self.gradient_scale,
-            );
-        }
-        vec![new_p, new_m, new_v]
-    }
-}
-
-/// The numbers of an SGD step. Takes the parameter, the gradient, and the velocity where there is one; gives
-/// the parameter and the velocity.
-#[derive(Clone, Copy, Debug)]
+/// The numbers of an SGD step.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// Learning rate.
     pub lr: f32,
@@ -143,88 +48,12 @@ pub struct Sgd {
     pub ahead: Option<f32>,
     /// What the gradient is multiplied by.
     pub gradient_scale: f32,
+    /// Whether there is a velocity.
+    pub has_velocity: bool,
 }
 
-#[cube(launch_unchecked, address_type = "dynamic")]
-fn sgd(
-    p: &Array<f32>,
-    g: &Array<f32>,
-    v: &Array<f32>,
-    new_p: &mut Array<f32>,
-    new_v: &mut Array<f32>,
-    count: usize,
-    lr: f32,
-    weight_decay: f32,
-    momentum: f32,
-    rest: f32,
-    ahead: f32,
-    gradient_scale: f32,
-    #[comptime] has_velocity: bool,
-    #[comptime] nesterov: bool,
-) {
-    let index = position();
-    if index >= count {
-        terminate!();
-    }
-    let value = p[index];
-    let mut direction = g[index] * gradient_scale + weight_decay * value;
-    if has_velocity {
-        let velocity = momentum * v[index] + rest * direction;
-        new_v[index] = velocity;
-        if nesterov {
-            direction += ahead * velocity;
-        } else {
-            direction = velocity;
-        }
-    }
-    new_p[index] = value - lr * direction;
-}
-
-impl Kernel for Sgd {
-    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
-        let mut inputs = inputs.into_iter();
-        let mut next = || inputs.next();
-        let (Some(p), Some(g), v) = (next(), next(), next()) else {
-            panic!("sgd: an input is missing");
-        };
-        let (p, g, v) = (
-            into_contiguous(p),
-            into_contiguous(g),
-            v.map(into_contiguous),
-        );
-        let new_p = packed_like(&p);
-        let new_v = v.as_ref().map(packed_like);
-        let at = Launch::over(&p);
-        // SAFETY: the kernel stays below `count`, and all have so many elements.
-        unsafe {
-            sgd::launch_unchecked::<R>(
-                &at.client,
-                at.cubes,
-                at.dim,
-                at.address,
-                p.clone().into_array_arg(),
-                g.into_array_arg(),
-                v.unwrap_or(p).into_array_arg(),
-                new_p.clone().into_array_arg(),
-                new_v.as_ref().unwrap_or(&new_p).clone().into_array_arg(),
-                at.count,
-                self.lr,
-                self.weight_decay,
-                self.momentum,
-                self.rest,
-                self.ahead.unwrap_or(0.0),
-                self.gradient_scale,
-                new_v.is_some(),
-                self.ahead.is_some(),
-            );
-        }
-        [Some(new_p), new_v].into_iter().flatten().collect()
-    }
-}
-
-/// The numbers of a Lion step. Takes the parameter, the gradient and the mean; gives the parameter and the
-/// mean.
-#[derive(Clone, Copy, Debug)]
+/// The numbers of a Lion step.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lion {
     /// The mean's share in the direction.
     pub beta1: f32,
@@ -242,28 +71,180 @@ pub struct Lion {
     pub gradient_scale: f32,
 }
 
-#[cube(launch_unchecked, address_type = "dynamic")]
-fn lion(
+/// The step of an optimiser.
+///
+/// Takes a parameter, its gradient and its moments (AdamW: two; SGD: the velocity, where there is one; Lion:
+/// the mean), then those of the next parameter, and so on; gives each parameter and its moments. None of them
+/// is empty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Step {
+    AdamW(AdamW),
+    Sgd(Sgd),
+    Lion(Lion),
+}
+
+/// What a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Rule {
+    AdamW,
+    Sgd { velocity: bool, nesterov: bool },
+    Lion,
+}
+
+impl Step {
+    fn rule(&self) -> Rule {
+        match self {
+            Self::AdamW(_) => Rule::AdamW,
+            Self::Sgd(step) => Rule::Sgd {
+                velocity: step.has_velocity,
+                nesterov: step.ahead.is_some(),
+            },
+            Self::Lion(_) => Rule::Lion,
+        }
+    }
+
+    /// Tensors that are kept beside a parameter.
+    fn moments(&self) -> usize {
+        match self.rule() {
+            Rule::AdamW => 2,
+            Rule::Sgd { velocity, .. } => usize::from(velocity),
+            Rule::Lion => 1,
+        }
+    }
+
+    /// In the order in which the rule's function reads them.
+    fn numbers(&self) -> Vec<f32> {
+        match self {
+            Self::AdamW(step) => vec![
+                step.gradient_scale,
+                step.beta1,
+                step.beta2,
+                step.rest1,
+                step.rest2,
+                step.eps,
+                step.keep,
+                step.size,
+                step.unroot,
+            ],
+            Self::Sgd(step) => vec![
+                step.gradient_scale,
+                step.lr,
+                step.weight_decay,
+                step.momentum,
+                step.rest,
+                step.ahead.unwrap_or(0.0),
+            ],
+            Self::Lion(step) => vec![
+                step.gradient_scale,
+                step.beta1,
+                step.beta2,
+                step.rest1,
+                step.rest2,
+                step.keep,
+                step.lr,
+            ],
+        }
+    }
+}
+
+#[cube]
+fn adamw(
+    at: usize,
+    p: &Array<f32>,
+    g: &Array<f32>,
+    m: &Array<f32>,
+    v: &Array<f32>,
+    new_p: &mut Array<f32>,
+    new_m: &mut Array<f32>,
+    new_v: &mut Array<f32>,
+    numbers: &Sequence<f32>,
+) {
+    let (scale, beta1, beta2) = (
+        *numbers.index(0usize),
+        *numbers.index(1usize),
+        *numbers.index(2usize),
+    );
+    let (rest1, rest2, eps) = (
+        *numbers.index(3usize),
+        *numbers.index(4usize),
+        *numbers.index(5usize),
+    );
+    let (keep, size, unroot) = (
+        *numbers.index(6usize),
+        *numbers.index(7usize),
+        *numbers.index(8usize),
+    );
+    let gradient = g[at] * scale;
+    let first = beta1 * m[at] + rest1 * gradient;
+    let second = beta2 * v[at] + rest2 * gradient * gradient;
+    new_m[at] = first;
+    new_v[at] = second;
+    new_p[at] = keep * p[at] - size * first / (f32::sqrt(second) * unroot + eps);
+}
+
+#[cube]
+fn sgd(at: usize, p: &Array<f32>, g: &Array<f32>, new_p: &mut Array<f32>, numbers: &Sequence<f32>) {
+    let (scale, lr, weight_decay) = (
+        *numbers.index(0usize),
+        *numbers.index(1usize),
+        *numbers.index(2usize),
+    );
+    let value = p[at];
+    new_p[at] = value - lr * (g[at] * scale + weight_decay * value);
+}
+
+#[cube]
+fn sgd_with_velocity(
+    at: usize,
     p: &Array<f32>,
     g: &Array<f32>,
     m: &Array<f32>,
     new_p: &mut Array<f32>,
     new_m: &mut Array<f32>,
-    count: usize,
-    beta1: f32,
-    rest1: f32,
-    beta2: f32,
-    rest2: f32,
-    keep: f32,
-    lr: f32,
-    gradient_scale: f32,
+    numbers: &Sequence<f32>,
+    #[comptime] nesterov: bool,
 ) {
-    let index = position();
-    if index >= count {
-        terminate!();
+    let (scale, lr, weight_decay) = (
+        *numbers.index(0usize),
+        *numbers.index(1usize),
+        *numbers.index(2usize),
+    );
+    let (momentum, rest, ahead) = (
+        *numbers.index(3usize),
+        *numbers.index(4usize),
+        *numbers.index(5usize),
+    );
+    let value = p[at];
+    let gradient = g[at] * scale + weight_decay * value;
+    let velocity = momentum * m[at] + rest * gradient;
+    new_m[at] = velocity;
+    if nesterov {
+        new_p[at] = value - lr * (gradient + ahead * velocity);
+    } else {
+        new_p[at] = value - lr * velocity;
     }
-    let gradient = g[index] * gradient_scale;
-    let mean = m[index];
+}
+
+#[cube]
+fn lion(
+    at: usize,
+    p: &Array<f32>,
+    g: &Array<f32>,
+    m: &Array<f32>,
+    new_p: &mut Array<f32>,
+    new_m: &mut Array<f32>,
+    numbers: &Sequence<f32>,
+) {
+    let (scale, beta1, beta2) = (
+        *numbers.index(0usize),
+        *numbers.index(1usize),
+        *numbers.index(2usize),
+    );
+    let (rest1, rest2) = (*numbers.index(3usize), *numbers.index(4usize));
+    let (keep, lr) = (*numbers.index(5usize), *numbers.index(6usize));
+    let gradient = g[at] * scale;
+    let mean = m[at];
     let direction = beta1 * mean + rest1 * gradient;
     let mut step = 0.0f32;
     if direction > 0.0 {
@@ -272,38 +253,140 @@ fn lion(
     if direction < 0.0 {
         step = -lr;
     }
-    new_m[index] = beta2 * mean + rest2 * gradient;
-    new_p[index] = keep * p[index] - step;
+    new_m[at] = beta2 * mean + rest2 * gradient;
+    new_p[at] = keep * p[at] - step;
 }
 
-impl Kernel for Lion {
-    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
-        let [p, g, m] = exactly(inputs);
-        let [p, g, m] = [p, g, m].map(into_contiguous);
-        let [new_p, new_m] = [(); 2].map(|()| packed_like(&p));
-        let at = Launch::over(&p);
-        // SAFETY: the kernel stays below `count`, and all have so many elements.
-        unsafe {
-            lion::launch_unchecked::<R>(
-                &at.client,
-                at.cubes,
-                at.dim,
-                at.address,
-                p.into_array_arg(),
-                g.into_array_arg(),
-                m.into_array_arg(),
-                new_p.clone().into_array_arg(),
-                new_m.clone().into_array_arg(),
-                at.count,
-                self.beta1,
-                self.rest1,
-                self.beta2,
-                self.rest2,
-                self.keep,
-                self.lr,
-                self.gradient_scale,
-            );
+/// Each set has the cubes from the end of the last to its own.
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn optimise(
+    p: &Sequence<Array<f32>>,
+    g: &Sequence<Array<f32>>,
+    m: &Sequence<Array<f32>>,
+    v: &Sequence<Array<f32>>,
+    new_p: &mut Sequence<Array<f32>>,
+    new_m: &mut Sequence<Array<f32>>,
+    new_v: &mut Sequence<Array<f32>>,
+    counts: &Sequence<usize>,
+    ends: &Sequence<usize>,
+    numbers: &Sequence<f32>,
+    #[comptime] sets: usize,
+    #[comptime] rule: Rule,
+) {
+    let mut first = 0usize;
+    #[unroll]
+    for set in 0..sets {
+        let end = *ends.index(set);
+        let at = (CUBE_POS - first) * comptime!(UNITS) + UNIT_POS as usize;
+        // Before the first cube of a set the difference is a large number.
+        if CUBE_POS >= first && CUBE_POS < end && at < *counts.index(set) {
+            match rule {
+                Rule::AdamW => adamw(
+                    at,
+                    p.index(set),
+                    g.index(set),
+                    m.index(set),
+                    v.index(set),
+                    new_p.index_mut(set),
+                    new_m.index_mut(set),
+                    new_v.index_mut(set),
+                    numbers,
+                ),
+                Rule::Sgd { velocity, nesterov } => {
+                    if comptime!(velocity) {
+                        sgd_with_velocity(
+                            at,
+                            p.index(set),
+                            g.index(set),
+                            m.index(set),
+                            new_p.index_mut(set),
+                            new_m.index_mut(set),
+                            numbers,
+                            nesterov,
+                        );
+                    } else {
+                        sgd(
+                            at,
+                            p.index(set),
+                            g.index(set),
+                            new_p.index_mut(set),
+                            numbers,
+                        );
+                    }
+                }
+                Rule::Lion => lion(
+                    at,
+                    p.index(set),
+                    g.index(set),
+                    m.index(set),
+                    new_p.index_mut(set),
+                    new_m.index_mut(set),
+                    numbers,
+                ),
+            }
         }
-        vec![new_p, new_m]
+        first = end;
+    }
+}
+
+impl Kernel for Step {
+    fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
+        let moments = self.moments();
+        let mut inputs: Vec<_> = inputs.into_iter().map(into_contiguous).collect();
+        let mut results = Vec::new();
+        let Some(one) = inputs.first() else {
+            return results;
+        };
+        let client = one.client.clone();
+        let bindings = 2 + moments + 1 + moments;
+        for sets in several(inputs.len() / (2 + moments), bindings, &client) {
+            let rest = inputs.split_off(sets * (2 + moments));
+            let news: Vec<_> = inputs
+                .chunks(2 + moments)
+                .flat_map(|set| {
+                    let like = |x: &CubeTensor<R>| packed(x, x.meta.shape().clone());
+                    (0..=moments).map(move |_| like(&set[0]))
+                })
+                .collect();
+            // The n-th tensor of every set.
+            let every = |all: &[CubeTensor<R>], each: usize, n: usize| {
+                let chosen = all.chunks(each).filter_map(|set| set.get(n));
+                chosen.map(|x| x.clone().into_array_arg()).collect()
+            };
+            let (mut counts, mut ends, mut cubes) = (Vec::new(), Vec::new(), 0);
+            let mut address = AddressType::default();
+            for set in inputs.chunks(2 + moments) {
+                let count = set[0].meta.num_elements();
+                cubes += count.div_ceil(UNITS);
+                counts.push(count);
+                ends.push(cubes);
+                address = address.max(set[0].required_address_type());
+            }
+            let dim = CubeDim::new_1d(UNITS as u32);
+            // SAFETY: every cube stays within its set, whose tensors have `count` elements each.
+            unsafe {
+                optimise::launch_unchecked::<R>(
+                    &client,
+                    calculate_cube_count_elemwise(&client, cubes * UNITS, dim),
+                    dim,
+                    address,
+                    every(&inputs, 2 + moments, 0),
+                    every(&inputs, 2 + moments, 1),
+                    every(&inputs, 2 + moments, 2),
+                    every(&inputs, 2 + moments, 3),
+                    every(&news, 1 + moments, 0),
+                    every(&news, 1 + moments, 1),
+                    every(&news, 1 + moments, 2),
+                    counts.into_iter().collect(),
+                    ends.into_iter().collect(),
+                    self.numbers().into_iter().collect(),
+                    sets,
+                    self.rule(),
+                );
+            }
+            results.extend(news);
+            inputs = rest;
+        }
+        results
     }
 }

@@ -5,7 +5,8 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{Rows, Team, packed, place, position, sum_of_units},
+    row::{Rows, Team, packed, place, sum_of_units},
+    several,
 };
 
 /// Cubes for a tensor.
@@ -19,67 +20,91 @@ const WORTH: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct SquareSum;
 
+/// Each tensor has the cubes from the end of the last to its own.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn squares(
-    x: &Array<f32>,
+    x: &Sequence<Array<f32>>,
     sums: &mut Array<f32>,
-    rows: usize,
-    cols: usize,
-    pitch: usize,
-    first: usize,
+    counts: &Sequence<usize>,
+    cols: &Sequence<usize>,
+    pitches: &Sequence<usize>,
+    ends: &Sequence<usize>,
+    place_of_first: usize,
+    #[comptime] tensors: usize,
     #[comptime] team: Team,
 ) {
     let mut shared = SharedMemory::<f32>::new(comptime!(team.places()));
+    let width = comptime!(team.width());
     let mut sum = 0.0f32;
-    let count = rows * cols;
-    let mut index = position();
-    let step = CUBE_COUNT * comptime!(team.width());
-    while index < count {
-        let value = x[place(index, cols, pitch)];
-        sum += value * value;
-        index += step;
+    let mut first = 0usize;
+    #[unroll]
+    for tensor in 0..tensors {
+        let end = *ends.index(tensor);
+        if CUBE_POS >= first && CUBE_POS < end {
+            let x = x.index(tensor);
+            let count = *counts.index(tensor);
+            let (cols, pitch) = (*cols.index(tensor), *pitches.index(tensor));
+            let mut index = (CUBE_POS - first) * width + UNIT_POS as usize;
+            while index < count {
+                let value = x[place(index, cols, pitch)];
+                sum += value * value;
+                index += (end - first) * width;
+            }
+        }
+        first = end;
     }
     let sum = sum_of_units(sum, &mut shared, team);
     if UNIT_POS == 0 {
-        sums[first + CUBE_POS] = sum;
+        sums[place_of_first + CUBE_POS] = sum;
     }
 }
 
 impl Kernel for SquareSum {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
-        let inputs: Vec<Rows<R>> = inputs.into_iter().map(Rows::of).collect();
-        let cubes = |x: &Rows<R>| (x.rows * x.cols).div_ceil(WORTH).clamp(1, CUBES);
+        let mut inputs: Vec<Rows<R>> = inputs.into_iter().map(Rows::of).collect();
+        let count = |x: &Rows<R>| x.rows * x.cols;
+        let cubes = |x: &Rows<R>| count(x).div_ceil(WORTH).clamp(1, CUBES);
         let total = inputs.iter().map(cubes).sum::<usize>();
         let Some(one) = inputs.first() else {
             return Vec::new();
         };
+        let client = one.tensor.client.clone();
         let sums = packed(&one.tensor, [total].into());
-        let team = Team::cube(&one.tensor.client);
+        let team = Team::cube(&client);
         let mut first = 0;
-        for x in &inputs {
-            let count = cubes(x);
+        for tensors in several(inputs.len(), 1, &client) {
+            let rest = inputs.split_off(tensors);
+            let mut end = 0;
+            let mut ends = Vec::with_capacity(tensors);
+            for x in &inputs {
+                end += cubes(x);
+                ends.push(end);
+            }
             // The walk goes past the end, where 32 bits would begin anew.
-            let address = match (x.rows * x.cols) >> 31 {
-                0 => Rows::address(&[x]),
-                _ => AddressType::U64,
+            let address = match inputs.iter().any(|x| count(x) >> 31 > 0) {
+                false => Rows::address(&inputs.iter().collect::<Vec<_>>()),
+                true => AddressType::U64,
             };
-            // SAFETY: the kernel stays within the tensor, and each cube has a place of its own.
+            // SAFETY: the kernel stays within the tensors, and each cube has a place of its own.
             unsafe {
                 squares::launch_unchecked::<R>(
-                    &x.tensor.client,
-                    CubeCount::Static(count as u32, 1, 1),
+                    &client,
+                    CubeCount::Static(end as u32, 1, 1),
                     team.dim(),
                     address,
-                    x.arg(),
+                    inputs.iter().map(Rows::arg).collect(),
                     sums.clone().into_array_arg(),
-                    x.rows,
-                    x.cols,
-                    x.pitch,
+                    inputs.iter().map(count).collect(),
+                    inputs.iter().map(|x| x.cols).collect(),
+                    inputs.iter().map(|x| x.pitch).collect(),
+                    ends.into_iter().collect(),
                     first,
+                    tensors,
                     team,
                 );
             }
-            first += count;
+            first += end;
+            inputs = rest;
         }
         vec![sums]
     }

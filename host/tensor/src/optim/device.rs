@@ -1,97 +1,154 @@
 //! Updates of parameters on a GPU, and by chains of operations what is too rarely used to have a kernel.
 
-use tenon_gpu::kernels::{self, Kernel};
+use tenon_gpu::kernels::{self, Step};
 
 use super::{
-    config::{Adafactor, AdamW, Lion, Sgd},
+    config::{Adafactor, OptimizerConfig},
     optimizer::Update,
 };
 use crate::{Tensor, TensorError, gpu};
 
-/// The new value of a parameter; the moments are replaced.
-pub(super) fn adamw(
-    config: &AdamW,
-    update: &Update,
-    value: &Tensor,
-    gradient: &Tensor,
-    moments: &mut [Tensor],
-) -> Result<Tensor, TensorError> {
-    let step = config.step(update);
-    let kernel = kernels::AdamW {
-        beta1: step.beta1,
-        beta2: step.beta2,
-        rest1: step.rest1,
-        rest2: step.rest2,
-        eps: step.eps,
-        keep: step.keep,
-        size: step.size,
-        unroot: step.unroot,
-        gradient_scale: step.gradient_scale,
-    };
-    stepped(kernel, value, gradient, moments)
+/// Numbers of parameters that are stepped together with others. The results of a launch are all in memory
+/// beside what they replace, so that it should not be much.
+const SMALL: usize = 1 << 16;
+/// Parameters that are stepped together at most.
+const TOGETHER: usize = 64;
+
+/// A parameter that is to be stepped.
+pub(super) struct Job<'a> {
+    pub name: &'a str,
+    pub value: Tensor,
+    pub gradient: &'a Tensor,
+    pub moments: Vec<Tensor>,
+    pub update: Update,
 }
 
-/// The new value of a parameter; the velocity is replaced.
-pub(super) fn sgd(
-    config: &Sgd,
-    update: &Update,
-    value: &Tensor,
-    gradient: &Tensor,
-    moments: &mut [Tensor],
-) -> Result<Tensor, TensorError> {
-    let step = config.step(update);
-    let kernel = kernels::Sgd {
-        lr: step.lr,
-        weight_decay: step.weight_decay,
-        momentum: step.momentum,
-        rest: step.rest,
-        ahead: step.ahead,
-        gradient_scale: step.gradient_scale,
-    };
-    stepped(kernel, value, gradient, moments)
+/// A parameter that was stepped.
+pub(super) struct Stepped<'a> {
+    pub name: &'a str,
+    pub value: Tensor,
+    pub moments: Vec<Tensor>,
 }
 
-/// The new value of a parameter; the mean is replaced.
-pub(super) fn lion(
-    config: &Lion,
-    update: &Update,
-    value: &Tensor,
-    gradient: &Tensor,
-    moments: &mut [Tensor],
-) -> Result<Tensor, TensorError> {
-    let step = config.step(update);
-    let kernel = kernels::Lion {
-        beta1: step.beta1,
-        rest1: step.rest1,
-        beta2: step.beta2,
-        rest2: step.rest2,
-        keep: step.keep,
-        lr: step.lr,
-        gradient_scale: step.gradient_scale,
-    };
-    stepped(kernel, value, gradient, moments)
-}
-
-/// Runs the kernel of a step, which gives the parameter and its moments.
-fn stepped(
-    kernel: impl Kernel,
-    value: &Tensor,
-    gradient: &Tensor,
-    moments: &mut [Tensor],
-) -> Result<Tensor, TensorError> {
-    if value.numel() == 0 {
-        return Ok(value.clone());
+/// Steps parameters by the kernels, small ones with the same numbers together; `done` gets them as they come.
+pub(super) fn step<'a>(
+    config: &OptimizerConfig,
+    jobs: Vec<Job<'a>>,
+    mut done: impl FnMut(Stepped<'a>) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
+    let mut waiting: Vec<(Step, Vec<Job<'a>>)> = Vec::new();
+    for job in jobs {
+        let step = numbers(config, &job.update)?;
+        if job.value.numel() > SMALL {
+            together(step, vec![job], &mut done)?;
+            continue;
+        }
+        let place = match waiting.iter().position(|(other, _)| *other == step) {
+            Some(place) => place,
+            None => {
+                waiting.push((step, Vec::new()));
+                waiting.len() - 1
+            }
+        };
+        let others = &mut waiting[place].1;
+        others.push(job);
+        if others.len() == TOGETHER {
+            let jobs = std::mem::take(others);
+            together(step, jobs, &mut done)?;
+        }
     }
-    let inputs: Vec<&Tensor> = [value, gradient].into_iter().chain(&*moments).collect();
-    let results = gpu::run_all("optimizer", &inputs, kernel)?;
-    let mut results = results
-        .into_iter()
-        .map(|result| value.like(result, value.dims()));
-    let new = results.next();
-    for (moment, result) in moments.iter_mut().zip(results) {
-        *moment = result;
+    for (step, jobs) in waiting {
+        together(step, jobs, &mut done)?;
     }
-    new.ok_or_else(|| TensorError::Failed("optimizer: the kernel gave nothing".to_owned()))
+    Ok(())
+}
+
+/// The numbers of a step.
+fn numbers(config: &OptimizerConfig, update: &Update) -> Result<Step, TensorError> {
+    Ok(match config {
+        OptimizerConfig::Adamw(config) => {
+            let step = config.step(update);
+            Step::AdamW(kernels::AdamW {
+                beta1: step.beta1,
+                beta2: step.beta2,
+                rest1: step.rest1,
+                rest2: step.rest2,
+                eps: step.eps,
+                keep: step.keep,
+                size: step.size,
+                unroot: step.unroot,
+                gradient_scale: step.gradient_scale,
+            })
+        }
+        OptimizerConfig::Sgd(config) => {
+            let step = config.step(update);
+            Step::Sgd(kernels::Sgd {
+                lr: step.lr,
+                weight_decay: step.weight_decay,
+                momentum: step.momentum,
+                rest: step.rest,
+                ahead: step.ahead,
+                gradient_scale: step.gradient_scale,
+                has_velocity: config.momentum != 0.0,
+            })
+        }
+        OptimizerConfig::Lion(config) => {
+            let step = config.step(update);
+            Step::Lion(kernels::Lion {
+                beta1: step.beta1,
+                rest1: step.rest1,
+                beta2: step.beta2,
+                rest2: step.rest2,
+                keep: step.keep,
+                lr: step.lr,
+                gradient_scale: step.gradient_scale,
+            })
+        }
+        OptimizerConfig::Adafactor(_) => {
+            let text = "optimizer: adafactor has no kernel".to_owned();
+            return Err(TensorError::Failed(text));
+        }
+    })
+}
+
+/// Steps parameters by one call of the kernel.
+fn together<'a>(
+    step: Step,
+    mut jobs: Vec<Job<'a>>,
+    done: &mut impl FnMut(Stepped<'a>) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
+    // There is nothing to step, and kernels are not launched for nothing.
+    jobs.retain(|job| job.value.numel() > 0);
+    let inputs: Vec<&Tensor> = jobs
+        .iter()
+        .flat_map(|job| [&job.value, job.gradient].into_iter().chain(&job.moments))
+        .collect();
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    let mut results = gpu::run_all("optimizer", &inputs, step)?.into_iter();
+    for job in jobs {
+        let mut next = || {
+            let result = results
+                .next()
+                .map(|new| job.value.like(new, job.value.dims()));
+            result
+                .ok_or_else(|| TensorError::Failed("optimizer: the kernel gave too little".into()))
+        };
+        let value = next()?;
+        let moments = job
+            .moments
+            .iter()
+            .map(|_| next())
+            .collect::<Result<_, _>>()?;
+        let name = job.name;
+        done(Stepped {
+            name,
+            value,
+            moments,
+        })?;
+    }
+    Ok(())
 }
 
 /// The new value of a parameter; its second moments are replaced.

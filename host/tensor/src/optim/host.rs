@@ -1,9 +1,6 @@
 //! Updates in host memory.
 
-use super::{
-    config::{AdamW, Lion, Sgd},
-    optimizer::Update,
-};
+use super::{config::OptimizerConfig, optimizer::Update};
 use crate::{Tensor, TensorError, cpu, raw};
 
 /// Changes the numbers of a tensor, where they are if nothing else holds them.
@@ -21,39 +18,27 @@ pub(super) fn with_values(
     Ok(())
 }
 
-pub(super) fn adamw(
-    config: &AdamW,
+/// Steps a parameter and its moments where they are.
+pub(super) fn step(
+    config: &OptimizerConfig,
     update: &Update,
-    values: &mut [f32],
-    gradient: &[f32],
+    value: &mut Tensor,
+    gradient: &Tensor,
     moments: &mut [Vec<f32>],
-) {
-    let [first, second] = moments else { return };
-    cpu::adamw(&config.step(update), values, gradient, first, second);
-}
-
-pub(super) fn sgd(
-    config: &Sgd,
-    update: &Update,
-    values: &mut [f32],
-    gradient: &[f32],
-    moments: &mut [Vec<f32>],
-) {
-    cpu::sgd(
-        &config.step(update),
-        values,
-        gradient,
-        moments.first_mut().map(Vec::as_mut_slice),
-    );
-}
-
-pub(super) fn lion(
-    config: &Lion,
-    update: &Update,
-    values: &mut [f32],
-    gradient: &[f32],
-    moments: &mut [Vec<f32>],
-) {
-    let [mean] = moments else { return };
-    cpu::lion(&config.step(update), values, gradient, mean);
+) -> Result<(), TensorError> {
+    let gradient = raw::f32s(gradient)?;
+    with_values(value, |values| match (config, moments) {
+        (OptimizerConfig::Adamw(config), [first, second]) => {
+            cpu::adamw(&config.step(update), values, &gradient, first, second);
+        }
+        (OptimizerConfig::Sgd(config), moments) => {
+            let velocity = moments.first_mut().map(Vec::as_mut_slice);
+            cpu::sgd(&config.step(update), values, &gradient, velocity);
+        }
+        (OptimizerConfig::Lion(config), [mean]) => {
+            cpu::lion(&config.step(update), values, &gradient, mean);
+        }
+        // Each has as many as it keeps, and Adafactor is never in host memory.
+        _ => {}
+    })
 }

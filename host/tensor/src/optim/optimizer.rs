@@ -8,7 +8,7 @@ use super::{
     groups::{Groups, ParameterGroup},
     host,
 };
-use crate::{DType, Device, Tensor, TensorError, params::Params, raw};
+use crate::{DType, Device, Tensor, TensorError, params::Params};
 
 /// An optimiser and what it remembers of each parameter.
 pub struct Optimizer {
@@ -31,7 +31,7 @@ struct Slot {
 enum Moments {
     /// For updates in one walk over host memory.
     Host(Vec<Vec<f32>>),
-    /// For updates as chains of operations.
+    /// For updates by kernels or chains of operations.
     Tensors(Vec<Tensor>),
 }
 
@@ -136,24 +136,36 @@ impl Optimizer {
             }
         }
         self.steps += 1;
+        let mut jobs = Vec::new();
         for (name, gradient) in gradients {
             if params.trainable(name) {
-                self.update(params, name, gradient, scale, lr)?;
+                jobs.extend(self.update(params, name, gradient, scale, lr)?);
             }
         }
-        Ok(())
+        let slots = &mut self.slots;
+        device::step(&self.config, jobs, |stepped| {
+            if let Some(slot) = slots.get_mut(stepped.name) {
+                slot.moments = Moments::Tensors(stepped.moments);
+            }
+            params.modify(stepped.name, |value| {
+                *value = stepped.value;
+                Ok(())
+            })
+        })
     }
 
-    fn update(
+    /// Updates a parameter, or gives what is to be done by a kernel.
+    fn update<'a>(
         &mut self,
         params: &Params,
-        name: &str,
-        gradient: &Tensor,
+        name: &'a str,
+        gradient: &'a Tensor,
         scale: f64,
         lr: f64,
-    ) -> Result<(), TensorError> {
+    ) -> Result<Option<device::Job<'a>>, TensorError> {
         let settings = self.groups.settings(name);
         let (config, slots) = (self.config, &mut self.slots);
+        let mut job = None;
         params.modify(name, |value| {
             if !slots.contains_key(name) {
                 slots.insert(name.to_owned(), Slot::new(&config, value)?);
@@ -168,8 +180,27 @@ impl Optimizer {
                 step: slot.steps,
                 gradient_scale: scale,
             };
-            slot.apply(&config, &update, value, gradient)
-        })
+            match (&mut slot.moments, &config) {
+                (Moments::Host(moments), _) => {
+                    host::step(&config, &update, value, gradient, moments)?;
+                }
+                (Moments::Tensors(moments), OptimizerConfig::Adafactor(config)) => {
+                    let gradient = gradient.mul_scalar(update.gradient_scale)?;
+                    *value = device::adafactor(config, &update, value, &gradient, moments)?;
+                }
+                (Moments::Tensors(moments), _) => {
+                    job = Some(device::Job {
+                        name,
+                        value: value.clone(),
+                        gradient,
+                        moments: moments.clone(),
+                        update,
+                    });
+                }
+            }
+            Ok(())
+        })?;
+        Ok(job)
     }
 
     /// All that the optimiser remembers.
@@ -292,51 +323,6 @@ impl Slot {
             shape: value.shape().to_vec(),
             moments,
         })
-    }
-
-    fn apply(
-        &mut self,
-        config: &OptimizerConfig,
-        update: &Update,
-        value: &mut Tensor,
-        gradient: &Tensor,
-    ) -> Result<(), TensorError> {
-        match &mut self.moments {
-            Moments::Host(moments) => {
-                let gradient = raw::f32s(gradient)?;
-                host::with_values(value, |values| match config {
-                    OptimizerConfig::Adamw(config) => {
-                        host::adamw(config, update, values, &gradient, moments);
-                    }
-                    OptimizerConfig::Sgd(config) => {
-                        host::sgd(config, update, values, &gradient, moments);
-                    }
-                    OptimizerConfig::Lion(config) => {
-                        host::lion(config, update, values, &gradient, moments);
-                    }
-                    // Never in host memory.
-                    OptimizerConfig::Adafactor(_) => {}
-                })
-            }
-            Moments::Tensors(moments) => {
-                *value = match config {
-                    OptimizerConfig::Adamw(config) => {
-                        device::adamw(config, update, value, gradient, moments)?
-                    }
-                    OptimizerConfig::Sgd(config) => {
-                        device::sgd(config, update, value, gradient, moments)?
-                    }
-                    OptimizerConfig::Lion(config) => {
-                        device::lion(config, update, value, gradient, moments)?
-                    }
-                    OptimizerConfig::Adafactor(config) => {
-                        let gradient = gradient.mul_scalar(update.gradient_scale)?;
-                        device::adafactor(config, update, value, &gradient, moments)?
-                    }
-                };
-                Ok(())
-            }
-        }
     }
 }
 
