@@ -1,4 +1,4 @@
-// Instead of cuBLASLt: D = op(A) op(B), plus a bias, by three loops. What the real one refuses is refused.
+// Instead of cuBLASLt: D = op(A) op(B), plus a bias, by three loops. Shapes that do not fit are refused.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>

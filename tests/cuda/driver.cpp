@@ -22,6 +22,9 @@ enum Result {
     LAUNCH_FAILED = 719,
 };
 
+/// Shared memory of a block that did not ask for more.
+const int FREE_SHARED_BYTES = 48 * 1024;
+
 const size_t DEVICE_BYTES = size_t(16) << 30;
 
 void* const CONTEXT = reinterpret_cast<void*>(0x1000);
@@ -42,6 +45,8 @@ Result allocate(void** out, size_t bytes) {
 struct Function {
     Entry entry;
     char name[256];
+    /// Shared memory that a launch may ask for.
+    unsigned shared_bytes;
 };
 
 /// The answers of a card with compute capability 8.0, by the number of the attribute.
@@ -52,7 +57,7 @@ int attribute(int number) {
         case 4: return 64;                  // and in z
         case 5: return 2147483647;          // blocks of a grid in x
         case 6: case 7: return 65535;       // and in y and z
-        case 8: return 48 * 1024;           // shared memory of a block, unless asked for more
+        case 8: return FREE_SHARED_BYTES;   // shared memory of a block, unless asked for more
         case 10: return 32;                 // threads of a warp
         case 12: return 65536;              // registers of a block
         case 16: return 108;                // multiprocessors
@@ -60,7 +65,7 @@ int attribute(int number) {
         case 39: return 2048;               // threads of a multiprocessor
         case 75: return 8;                  // compute capability
         case 76: return 0;
-        case 81: return 228 * 1024;         // shared memory of a multiprocessor
+        case 81: return 164 * 1024;         // shared memory of a multiprocessor
         case 97: return SHARED_BYTES;       // of a block that asks
         default: return 1;
     }
@@ -150,11 +155,16 @@ Result cuModuleLoadData(void** module, const void* image) {
 }
 Result cuModuleUnload(void*) { return SUCCESS; }
 Result cuModuleGetFunction(Function** function, void* module, const char* name) {
-    *function = new Function{reinterpret_cast<Entry>(dlsym(module, "fiber_entry")), {}};
+    *function = new Function{reinterpret_cast<Entry>(dlsym(module, "fiber_entry")), {}, FREE_SHARED_BYTES};
     snprintf((*function)->name, sizeof (*function)->name, "%s", name);
     return (*function)->entry ? SUCCESS : NOT_FOUND;
 }
-Result cuFuncSetAttribute(Function*, int, int) { return SUCCESS; }
+Result cuFuncSetAttribute(Function* function, int attribute, int value) {
+    const int SHARED = 8;
+    if (attribute == SHARED && value > SHARED_BYTES) return INVALID_VALUE;
+    if (attribute == SHARED && value > FREE_SHARED_BYTES) function->shared_bytes = value;
+    return SUCCESS;
+}
 Result cuFuncGetAttribute(int* value, int, Function*) { return *value = 1024, SUCCESS; }
 
 // For kernels that load by TMA, which do not compile here.
@@ -165,7 +175,7 @@ Result cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, unsi
                       unsigned block_y, unsigned block_z, unsigned shared_bytes, void*, void** arguments, void**) {
     uint64_t threads = uint64_t(block_x) * block_y * block_z;
     bool fits = grid_x && grid_y && grid_z && grid_x <= 2147483647 && grid_y <= 65535 && grid_z <= 65535 &&
-                threads && threads <= 1024 && block_z <= 64 && shared_bytes <= SHARED_BYTES;
+                threads && threads <= 1024 && block_z <= 64 && shared_bytes <= function->shared_bytes;
     if (!fits) {
         fprintf(stderr, "%s: no card launches a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads with %u bytes\n",
                 function->name, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes);

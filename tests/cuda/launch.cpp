@@ -5,6 +5,8 @@
 #include <cstring>
 #include <mutex>
 
+#include <sys/mman.h>
+
 #include "include/fibers.h"
 
 Fiber* fiber_now;
@@ -14,7 +16,7 @@ alignas(1024) unsigned char fiber_shared[SHARED_BYTES];
 
 namespace {
 
-enum { MOST_THREADS = 1024, STACK_BYTES = 64 * 1024 };
+enum { MOST_THREADS = 1024, STACK_BYTES = 256 * 1024, PAGE_BYTES = 4096 };
 
 Fiber fibers[MOST_THREADS];
 FiberBarrier whole;
@@ -119,6 +121,19 @@ void run_thread() {
     abort();
 }
 
+/// Stacks of all threads, with a page below each that nobody may touch.
+char* new_stacks() {
+    size_t bytes = size_t(MOST_THREADS) * STACK_BYTES;
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        perror("no memory for the stacks of threads");
+        abort();
+    }
+    char* first = static_cast<char*>(memory);
+    for (size_t i = 0; i < MOST_THREADS; i++) mprotect(first + i * STACK_BYTES, PAGE_BYTES, PROT_NONE);
+    return first;
+}
+
 /// A stack from which fiber_switch goes into run_thread.
 void* fresh_stack(unsigned index) {
     void** top = reinterpret_cast<void**>(stacks + (index + 1ul) * STACK_BYTES - 64);
@@ -180,7 +195,7 @@ void fiber_wait_warp() { wait_at(fiber_warps[fiber_now->warp].barrier); }
 bool launch(Entry entry, const char* name, Size grid, Size block, unsigned shared_bytes, void** arguments) {
     static std::mutex one_at_a_time;
     std::lock_guard<std::mutex> guard(one_at_a_time);
-    if (!stacks) stacks = static_cast<char*>(aligned_alloc(4096, size_t(MOST_THREADS) * STACK_BYTES));
+    if (!stacks) stacks = new_stacks();
     current = entry;
     current_arguments = arguments;
     fiber_grid = {grid.x, grid.y, grid.z};

@@ -1,8 +1,11 @@
 //! CUDA without a GPU: programs run with the libraries of `tests/cuda`, which stand in for NVIDIA's.
 
 use std::{
-    env::{self, consts::OS},
-    ffi::OsString,
+    env::{
+        self,
+        consts::{ARCH, OS},
+    },
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -10,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{apt, env as here, languages};
+use crate::{apt, env as here};
 
 /// The driver is loaded by both of its names.
 const DRIVER: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
@@ -23,7 +26,15 @@ pub fn run(program: &[String]) -> Result<()> {
     let [name, arguments @ ..] = program else {
         return test(None);
     };
-    here::run(Command::new(name).args(arguments).envs(environment()?))
+    let status = Command::new(name)
+        .args(arguments)
+        .envs(environment()?)
+        .status()
+        .with_context(|| format!("cannot start `{name}`"))?;
+    if !status.success() {
+        bail!("`{name}` failed: {status}");
+    }
+    Ok(())
 }
 
 /// Runs the tests of the operations with these libraries.
@@ -32,11 +43,7 @@ pub fn run(program: &[String]) -> Result<()> {
 /// If the libraries cannot be built, or a test fails.
 pub fn test(filter: Option<&str>) -> Result<()> {
     // The test alone sees the variables: cargo would build again what depends on them.
-    let mut runner = vec![
-        "env".to_owned(),
-        // Without the device it would pass with nothing tested.
-        "TENON_TEST_CUDA=required".to_owned(),
-    ];
+    let mut runner = vec!["env".to_owned()];
     for (name, value) in environment()? {
         runner.push(format!("{name}={}", value.to_string_lossy()));
     }
@@ -45,6 +52,8 @@ pub fn test(filter: Option<&str>) -> Result<()> {
     cargo.args(["test", "--release", "--locked", "--workspace"]);
     cargo.args(["--test", "ops_cuda", "--config"]);
     cargo.arg(format!("target.'cfg(all())'.runner={runner}"));
+    // Without the device it would pass with nothing tested.
+    cargo.env("TENON_TEST_CUDA", "required");
     if let Some(filter) = filter {
         cargo.args(["--", filter]);
     }
@@ -55,10 +64,9 @@ pub fn test(filter: Option<&str>) -> Result<()> {
 fn environment() -> Result<Vec<(&'static str, OsString)>> {
     let sources = here::root().join("tests/cuda");
     let folder = build(&sources)?;
-    let mut libraries = vec![folder.clone()];
-    libraries.extend(env::split_paths(
-        &env::var_os("LD_LIBRARY_PATH").unwrap_or_default(),
-    ));
+    let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let others = env::split_paths(&others).filter(|path| !path.as_os_str().is_empty());
+    let libraries = std::iter::once(folder.clone()).chain(others);
     Ok(vec![
         ("LD_LIBRARY_PATH", env::join_paths(libraries)?),
         // For the headers that kernels are compiled against.
@@ -67,41 +75,64 @@ fn environment() -> Result<Vec<(&'static str, OsString)>> {
     ])
 }
 
-/// The folder with the libraries, one for each state of their sources: compiled kernels are kept in it.
+/// Whether the libraries are written for this system.
+pub fn is_possible() -> bool {
+    OS == "linux" && ["x86_64", "aarch64"].contains(&ARCH)
+}
+
+/// The folder with the libraries, one for each state of their sources and each compiler: compiled kernels are
+/// kept in it.
 fn build(sources: &Path) -> Result<PathBuf> {
-    if OS != "linux" {
-        bail!("the libraries that stand in for CUDA's are written for Linux, this is {OS}");
+    if !is_possible() {
+        bail!("the libraries that stand in for CUDA's are not written for {OS} on {ARCH}");
+    }
+    if !here::has("c++") {
+        apt::ensure(&["g++"])?;
     }
     let mut hasher = blake3::Hasher::new();
-    languages::hash_folder(&mut hasher, sources)?;
+    hasher.update(here::output(Command::new("c++").arg("--version"))?.as_bytes());
+    hasher.update(ARCH.as_bytes());
+    for folder in [sources.to_path_buf(), sources.join("include")] {
+        let mut files: Vec<PathBuf> = fs::read_dir(&folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.sort();
+        for file in files {
+            if matches!(file.extension().and_then(OsStr::to_str), Some("cpp" | "h")) {
+                hasher.update(&fs::read(&file)?);
+            }
+        }
+    }
     let name = format!("cuda-{}", &hasher.finalize().to_hex()[..8]);
     let folder = here::cache()?.join(name);
     if folder.is_dir() {
         return Ok(folder);
     }
-    if !here::has("c++") {
-        apt::ensure(&["g++"])?;
-    }
     // Appears whole, also when two are at it.
     let making = folder.with_extension(process::id().to_string());
-    fs::create_dir_all(&making).with_context(|| format!("cannot make {}", making.display()))?;
+    let made = compile(sources, &making).and_then(|()| match fs::rename(&making, &folder) {
+        Err(error) if !folder.is_dir() => {
+            Err(error).with_context(|| format!("cannot make {}", folder.display()))
+        }
+        _ => Ok(()),
+    });
+    if making.is_dir() {
+        fs::remove_dir_all(&making)?;
+    }
+    made.map(|()| folder)
+}
+
+fn compile(sources: &Path, into: &Path) -> Result<()> {
+    fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
     let library = |name: &str, files: &[&str], options: &[&str]| {
         let mut compiler = Command::new("c++");
         compiler
             .current_dir(sources)
-            .args([
-                "-O3",
-                "-std=c++17",
-                "-shared",
-                "-fPIC",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-            ])
+            .args(["-O3", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra"])
             .args(files)
             .args(options)
             .arg("-o")
-            .arg(making.join(name));
+            .arg(into.join(name));
         here::run(&mut compiler)
     };
     let name_of_driver = format!("-Wl,-soname,{}", DRIVER[1]);
@@ -112,13 +143,6 @@ fn build(sources: &Path) -> Result<PathBuf> {
     )?;
     library("libnvrtc.so", &["compiler.cpp"], &["-ldl"])?;
     library("libcublasLt.so", &["blas.cpp"], &[])?;
-    std::os::unix::fs::symlink(DRIVER[0], making.join(DRIVER[1]))?;
-    match fs::rename(&making, &folder) {
-        Ok(()) => Ok(folder),
-        Err(_) if folder.is_dir() => {
-            fs::remove_dir_all(&making)?;
-            Ok(folder)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot make {}", folder.display())),
-    }
+    std::os::unix::fs::symlink(DRIVER[0], into.join(DRIVER[1]))?;
+    Ok(())
 }

@@ -1,7 +1,5 @@
 //! `cargo xtask test`: exactly what CI runs.
 
-use std::env::consts::OS;
-
 use anyhow::Result;
 
 use crate::{apt, arrows, cuda, env, guests, languages};
@@ -96,7 +94,7 @@ pub fn all(filter: Option<&str>) -> Result<()> {
         host.args(["--", filter]);
     }
     env::run(&mut host)?;
-    if OS == "linux" {
+    if cuda::is_possible() {
         // Also where there is a GPU: what these find is not what a card finds.
         cuda::test(filter)?;
     }

@@ -98,16 +98,23 @@ inline void __syncthreads() { fiber_wait_block(); }
 inline void __syncwarp() { fiber_wait_warp(); }
 inline void __threadfence() {}
 
+/// Gives a value to the other threads of the warp and waits for theirs: the slots of all lanes.
+template <class T>
+inline const FiberSlot* give(T value) {
+    static_assert(sizeof(T) <= 8, "a slot is eight bytes");
+    unsigned exchange = ++fiber_now->exchanges;
+    FiberSlot* slots = fiber_warps[fiber_now->warp].slots[exchange & 1];
+    __builtin_memcpy(&slots[fiber_now->lane].value, &value, sizeof value);
+    slots[fiber_now->lane].exchange = exchange;
+    fiber_wait_warp();
+    return slots;
+}
 /// What the thread of that lane gives; its own where there is none.
 template <class T>
 inline T exchanged(T value, unsigned from) {
-    static_assert(sizeof(T) <= 8, "a slot is eight bytes");
-    FiberWarp& warp = fiber_warps[fiber_now->warp];
-    unsigned turn = fiber_now->exchanges++ & 1, lane = fiber_now->lane;
-    __builtin_memcpy(&warp.slots[turn][lane], &value, sizeof value);
-    warp.written[turn] |= 1u << lane;
-    fiber_wait_warp();
-    if (from < 32 && (warp.written[turn] >> from & 1)) __builtin_memcpy(&value, &warp.slots[turn][from], sizeof value);
+    const FiberSlot* slots = give(value);
+    if (from < 32 && slots[from].exchange == fiber_now->exchanges)
+        __builtin_memcpy(&value, &slots[from].value, sizeof value);
     return value;
 }
 template <class T> inline T __shfl_sync(unsigned, T value, unsigned lane) { return exchanged(value, lane & 31); }
@@ -121,13 +128,10 @@ template <class T> inline T __shfl_down_sync(unsigned, T value, unsigned by) {
     return exchanged(value, fiber_now->lane + by);
 }
 inline unsigned __ballot_sync(unsigned, bool vote) {
-    FiberWarp& warp = fiber_warps[fiber_now->warp];
-    unsigned turn = fiber_now->exchanges++ & 1, lane = fiber_now->lane, votes = 0;
-    warp.slots[turn][lane] = vote;
-    warp.written[turn] |= 1u << lane;
-    fiber_wait_warp();
-    for (unsigned i = 0; i < 32; i++)
-        if ((warp.written[turn] >> i & 1) && warp.slots[turn][i]) votes |= 1u << i;
+    const FiberSlot* slots = give<unsigned long long>(vote);
+    unsigned votes = 0;
+    for (unsigned lane = 0; lane < 32; lane++)
+        if (slots[lane].exchange == fiber_now->exchanges && slots[lane].value) votes |= 1u << lane;
     return votes;
 }
 inline bool __any_sync(unsigned mask, bool vote) { return __ballot_sync(mask, vote) != 0; }

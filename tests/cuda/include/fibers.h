@@ -17,8 +17,7 @@ struct Fiber {
     void* stack;
     FiberSize position;
     FiberIndex lane, warp;
-    /// Exchanges so far: even and odd ones have places of their own, so that the fastest thread of a warp
-    /// does not write over what the slowest has yet to read.
+    /// Exchanges with its warp so far.
     unsigned int exchanges;
     bool alive;
     /// The barrier that it waits at, and the generation that it waits for the end of.
@@ -26,14 +25,21 @@ struct Fiber {
     unsigned int generation;
 };
 
-struct FiberWarp {
-    FiberBarrier barrier;
-    unsigned long long slots[2][32];
-    /// The lanes that have written into their slots.
-    unsigned int written[2];
+/// What a thread gives to its warp, and in which of its exchanges, from 1: what another exchange or a thread
+/// that has ended left is nobody's.
+struct FiberSlot {
+    unsigned long long value;
+    unsigned int exchange;
 };
 
-enum { SHARED_BYTES = 227 * 1024 };
+struct FiberWarp {
+    FiberBarrier barrier;
+    /// Even and odd exchanges have places of their own, so that the fastest thread does not write over what
+    /// the slowest has yet to read.
+    FiberSlot slots[2][32];
+};
+
+enum { SHARED_BYTES = 163 * 1024 };
 
 extern "C" {
 extern Fiber* fiber_now;

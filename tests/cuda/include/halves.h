@@ -27,15 +27,33 @@ struct Half {
 
 struct Float16 {
     static unsigned short rounded(float value) {
-        _Float16 half = static_cast<_Float16>(value);
-        unsigned short bits;
-        __builtin_memcpy(&bits, &half, 2);
-        return bits;
+        unsigned bits;
+        __builtin_memcpy(&bits, &value, 4);
+        unsigned sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+        if (size > 0x7f800000) return sign | 0x7e00;   // not a number
+        if (size >= 0x477ff000) return sign | 0x7c00;  // 65520 and more
+        if (size < 0x38800000) {
+            // Below 2⁻¹⁴: a multiple of 2⁻²⁴, the distance of the numbers around one half.
+            float half;
+            __builtin_memcpy(&half, &size, 4);
+            half += 0.5f;
+            __builtin_memcpy(&size, &half, 4);
+            return sign | (size - 0x3f000000);
+        }
+        return sign | ((size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13);  // to the nearest, ties to even
     }
     static float widened(unsigned short bits) {
-        _Float16 half;
-        __builtin_memcpy(&half, &bits, 2);
-        return static_cast<float>(half);
+        unsigned size = bits & 0x7fff, wide;
+        if (size < 0x400) {
+            float small = size * 0x1p-24f;
+            __builtin_memcpy(&wide, &small, 4);
+        } else {
+            wide = size < 0x7c00 ? (size << 13) + 0x38000000 : 0x7f800000 | (size & 0x3ff) << 13;
+        }
+        wide |= unsigned(bits & 0x8000) << 16;
+        float value;
+        __builtin_memcpy(&value, &wide, 4);
+        return value;
     }
 };
 

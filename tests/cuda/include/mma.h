@@ -37,6 +37,7 @@ struct fragment {
 inline float __float_to_tf32(float value) {
     unsigned bits;
     __builtin_memcpy(&bits, &value, 4);
+    if ((bits & 0x7fffffff) > 0x7f800000) return value;  // not a number
     bits = (bits + 0x1000) & 0xffffe000;  // ten bits of the fraction are left
     __builtin_memcpy(&value, &bits, 4);
     return value;

@@ -177,7 +177,7 @@ fn cache() -> Result<PathBuf> {
 }
 
 /// Every file below a folder, by path and content, apart from what tools leave behind.
-pub fn hash_folder(hasher: &mut blake3::Hasher, folder: &Path) -> Result<()> {
+fn hash_folder(hasher: &mut blake3::Hasher, folder: &Path) -> Result<()> {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
         .map(|entry| Ok(entry?.path()))

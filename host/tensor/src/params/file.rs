@@ -133,6 +133,14 @@ pub fn save_safetensors(
     tensors: &[(String, Tensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), TensorError> {
+    save(path, |sink| write_safetensors(sink, tensors, metadata))
+}
+
+/// [`save_safetensors`] of what `write` gives.
+pub(super) fn save(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let failed = |what: &str, error: std::io::Error| {
         TensorError::Failed(format!("`{}`: {what}: {error}", path.display()))
@@ -154,7 +162,7 @@ pub fn save_safetensors(
         let file = File::create_new(&temporary)
             .map_err(|error| failed("the temporary file cannot be created", error))?;
         let mut sink = BufWriter::with_capacity(1 << 20, file);
-        write_safetensors(&mut sink, tensors, metadata)?;
+        write(&mut sink)?;
         let file = sink
             .into_inner()
             .map_err(|error| failed("the weights cannot be written", error.into_error()))?;

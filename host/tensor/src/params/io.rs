@@ -9,8 +9,7 @@ use std::{
 
 use super::{
     Entry, LoadReport, Mismatch, ParamKind, Params, SafetensorsFile,
-    file::{Head, write_each},
-    save_safetensors,
+    file::{Head, save, write_each},
     stored::{Filed, Stored, value_of},
 };
 use crate::{DType, TensorError, dims::Dims, tensor};
@@ -77,9 +76,9 @@ impl Params {
         Ok(report)
     }
 
-    /// Takes weights (as [`Self::load_safetensors`]) from a file that they stay in until they are
-    /// asked for, every time anew: before a model is built whose weights are then kept in fewer bits
-    /// ([`Self::quantize_adapted`]), so that they never are in memory together.
+    /// Takes weights (as [`Self::load_safetensors`]) from a file, out of which each is read whenever it
+    /// is asked for, until [`Self::quantize_adapted`]: before a model is built, so that its weights never
+    /// are in memory together.
     ///
     /// # Errors
     /// `Failed` with the path when the file cannot be read, and for a tensor of more dimensions than
@@ -101,7 +100,9 @@ impl Params {
             };
             entries.insert(name, entry);
         }
-        self.0.state.write().entries.extend(entries);
+        let mut state = self.0.state.write();
+        state.entries.extend(entries);
+        state.stay_in_file = true;
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl Params {
         path: &Path,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), TensorError> {
-        save_safetensors(path, &self.entries(), metadata)
+        save(path, |sink| self.write_safetensors(sink, metadata))
     }
 
     /// The bytes of the file that [`Self::save_safetensors`] writes.

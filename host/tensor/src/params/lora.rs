@@ -197,7 +197,8 @@ impl Params {
     /// up whenever it is asked for, so that there never are two of all of them.
     ///
     /// # Errors
-    /// `InvalidArgument` when a layer's weight or adapter is gone; nothing is changed then.
+    /// `InvalidArgument` when a layer's weight or adapter is gone; nothing is changed then. What fails on
+    /// the device is an error of whoever asks for a weight.
     pub fn merge_adapters(&self) -> Result<Vec<String>, TensorError> {
         let Some(adapted) = self.0.state.read().adapted.clone() else {
             return Ok(Vec::new());
@@ -239,11 +240,10 @@ impl Params {
 
     /// Numbers in the parameters that are trained.
     pub fn trained_elements(&self) -> usize {
-        // What is kept in fewer bits is not trained.
-        let names = self.entries().into_iter();
+        let names = self.names().into_iter();
         names
-            .filter(|(name, _)| self.trainable(name))
-            .map(|(_, value)| value.numel())
+            .filter(|name| self.trainable(name))
+            .filter_map(|name| Some(self.stored(&name)?.dims().numel()))
             .sum()
     }
 

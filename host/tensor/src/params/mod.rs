@@ -88,6 +88,8 @@ struct State {
     /// Weights that are looked up by ids.
     embeddings: BTreeSet<String>,
     on_missing: OnMissing,
+    /// Values in a file are not kept when they are asked for.
+    stay_in_file: bool,
     /// As many as the largest of the needs has.
     zeros: Option<Tensor>,
     needs: BTreeMap<String, Need>,
@@ -339,8 +341,13 @@ impl Params {
                 )));
             }
             let value = entry.value.clone();
+            let keep = matches!(value, Stored::File(_)) && !state.stay_in_file;
             drop(state);
-            return value.dense(&self.0.device);
+            let dense = value.dense(&self.0.device)?;
+            if keep {
+                self.keep(name, Stored::Dense(dense.clone()));
+            }
+            return Ok(dense);
         }
         if state.on_missing == OnMissing::Error {
             let others: Vec<String> = state

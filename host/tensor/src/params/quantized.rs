@@ -139,6 +139,8 @@ impl Params {
             bytes += quantized.bytes();
             self.keep(&name, Stored::Quantized(quantized.into()));
         }
+        // A recipe may ask for others only when it trains.
+        self.0.state.write().stay_in_file = false;
         for name in self.names() {
             let filed = match self.0.state.read().entries.get(&name) {
                 Some(Entry {
