@@ -344,9 +344,11 @@ impl SafetensorsFile {
     }
 }
 
-/// What appends little-endian bytes of this type as float32, if it is one of floating-point numbers. The
-/// bytes need not be aligned.
-fn converter(dtype: Dtype) -> Option<fn(&[u8], &mut Vec<f32>)> {
+/// Appends little-endian bytes as float32. The bytes need not be aligned.
+type Convert = fn(&[u8], &mut Vec<f32>);
+
+/// How numbers of this type become float32, if it is one of floating-point numbers.
+fn converter(dtype: Dtype) -> Option<Convert> {
     fn each<const N: usize>(bytes: &[u8], values: &mut Vec<f32>, number: impl Fn([u8; N]) -> f32) {
         let (whole, _) = bytes.as_chunks::<N>();
         values.extend(whole.iter().map(|bytes| number(*bytes)));
