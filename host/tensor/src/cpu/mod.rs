@@ -58,7 +58,7 @@ pub use index::{
     embedding, embedding_backward, first_invalid, gather, index_add, index_select, scatter_add,
 };
 pub use norm::{layer_norm, layer_norm_backward, rms_norm, rms_norm_backward};
-pub use optim::{AdamWStep, LionStep, SgdStep, adamw, lion, sgd, square_sum};
+pub use optim::{adamw, lion, sgd, square_sum};
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
 pub use quantize::{BLOCK as QUANTIZED_BLOCK, NF4, from_int8, from_nf4, to_int8, to_nf4};
 pub use reduce::{argmax_last, max_last, mean_last, min_last, sum, sum_last, sum_rows};

@@ -1,34 +1,13 @@
 //! Optimiser steps over one parameter, in one walk over memory.
 
+use tenon_gpu::kernels::{AdamW, Lion, Sgd};
+
 use super::{par, simd::simd_fn};
 
-/// The numbers of an AdamW step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamWStep {
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// 1 − beta1, rounded once from the exact difference.
-    pub rest1: f32,
-    /// 1 − beta2.
-    pub rest2: f32,
-    /// Added to the root.
-    pub eps: f32,
-    /// What is left of the parameter after weight decay: 1 − lr·decay.
-    pub keep: f32,
-    /// lr / (1 − beta1ᵗ).
-    pub size: f32,
-    /// 1/√(1 − beta2ᵗ).
-    pub unroot: f32,
-    /// What gradients are multiplied by (clipping, unscaling).
-    pub gradient_scale: f32,
-}
-
 /// m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; p = keep·p − size·m/(√v·unroot + eps).
-pub fn adamw(step: &AdamWStep, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+pub fn adamw(step: &AdamW, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
     simd_fn! {
-        fn kernel(s: &AdamWStep, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        fn kernel(s: &AdamW, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
             let moments = m.iter_mut().zip(v);
             for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(moments) {
                 let g = g * s.gradient_scale;
@@ -46,28 +25,11 @@ pub fn adamw(step: &AdamWStep, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut 
     });
 }
 
-/// The numbers of an SGD step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdStep {
-    /// Learning rate.
-    pub lr: f32,
-    /// Added to the gradient: decay · p.
-    pub weight_decay: f32,
-    /// Decay of the velocity; 0 in the first step, whose gradient is the velocity.
-    pub momentum: f32,
-    /// The gradient's share in the velocity: 1 − dampening; 1 in the first step.
-    pub rest: f32,
-    /// The velocity's share in the direction of Nesterov's form, which is g + ahead·velocity.
-    pub ahead: Option<f32>,
-    /// What gradients are multiplied by.
-    pub gradient_scale: f32,
-}
-
 /// g += decay·p; velocity = momentum·velocity + rest·g; p −= lr·velocity. Without a velocity,
 /// p −= lr·g.
-pub fn sgd(step: &SgdStep, p: &mut [f32], g: &[f32], velocity: Option<&mut [f32]>) {
+pub fn sgd(step: &Sgd, p: &mut [f32], g: &[f32], velocity: Option<&mut [f32]>) {
     simd_fn! {
-        fn plain(s: &SgdStep, p: &mut [f32], g: &[f32]) {
+        fn plain(s: &Sgd, p: &mut [f32], g: &[f32]) {
             for (p, g) in p.iter_mut().zip(g) {
                 let g = s.weight_decay.mul_add(*p, g * s.gradient_scale);
                 *p = (-s.lr).mul_add(g, *p);
@@ -75,7 +37,7 @@ pub fn sgd(step: &SgdStep, p: &mut [f32], g: &[f32], velocity: Option<&mut [f32]
         }
     }
     simd_fn! {
-        fn with_velocity(s: &SgdStep, ahead: f32, share: f32, p: &mut [f32], g: &[f32], v: &mut [f32]) {
+        fn with_velocity(s: &Sgd, ahead: f32, share: f32, p: &mut [f32], g: &[f32], v: &mut [f32]) {
             for ((p, g), v) in p.iter_mut().zip(g).zip(v) {
                 let g = s.weight_decay.mul_add(*p, g * s.gradient_scale);
                 *v = s.momentum.mul_add(*v, s.rest * g);
@@ -98,29 +60,10 @@ pub fn sgd(step: &SgdStep, p: &mut [f32], g: &[f32], velocity: Option<&mut [f32]
     }
 }
 
-/// The numbers of a Lion step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LionStep {
-    /// The mean's share in the direction.
-    pub beta1: f32,
-    /// 1 − beta1.
-    pub rest1: f32,
-    /// Decay of the mean.
-    pub beta2: f32,
-    /// 1 − beta2.
-    pub rest2: f32,
-    /// What is left of the parameter after weight decay: 1 − lr·decay.
-    pub keep: f32,
-    /// Learning rate.
-    pub lr: f32,
-    /// What gradients are multiplied by.
-    pub gradient_scale: f32,
-}
-
 /// p = keep·p − lr·sign(β₁m + (1−β₁)g); m = β₂m + (1−β₂)g.
-pub fn lion(step: &LionStep, p: &mut [f32], g: &[f32], m: &mut [f32]) {
+pub fn lion(step: &Lion, p: &mut [f32], g: &[f32], m: &mut [f32]) {
     simd_fn! {
-        fn kernel(s: &LionStep, p: &mut [f32], g: &[f32], m: &mut [f32]) {
+        fn kernel(s: &Lion, p: &mut [f32], g: &[f32], m: &mut [f32]) {
             for ((p, g), m) in p.iter_mut().zip(g).zip(m) {
                 let g = g * s.gradient_scale;
                 let direction = s.beta1.mul_add(*m, s.rest1 * g);

@@ -1,6 +1,6 @@
 //! Updates of parameters on a GPU, and by chains of operations what is too rarely used to have a kernel.
 
-use tenon_gpu::kernels::{self, Step};
+use tenon_gpu::kernels::Step;
 
 use super::{
     config::{Adafactor, OptimizerConfig},
@@ -66,44 +66,9 @@ pub(super) fn step<'a>(
 /// The numbers of a step.
 fn numbers(config: &OptimizerConfig, update: &Update) -> Result<Step, TensorError> {
     Ok(match config {
-        OptimizerConfig::Adamw(config) => {
-            let step = config.step(update);
-            Step::AdamW(kernels::AdamW {
-                beta1: step.beta1,
-                beta2: step.beta2,
-                rest1: step.rest1,
-                rest2: step.rest2,
-                eps: step.eps,
-                keep: step.keep,
-                size: step.size,
-                unroot: step.unroot,
-                gradient_scale: step.gradient_scale,
-            })
-        }
-        OptimizerConfig::Sgd(config) => {
-            let step = config.step(update);
-            Step::Sgd(kernels::Sgd {
-                lr: step.lr,
-                weight_decay: step.weight_decay,
-                momentum: step.momentum,
-                rest: step.rest,
-                ahead: step.ahead,
-                gradient_scale: step.gradient_scale,
-                has_velocity: config.momentum != 0.0,
-            })
-        }
-        OptimizerConfig::Lion(config) => {
-            let step = config.step(update);
-            Step::Lion(kernels::Lion {
-                beta1: step.beta1,
-                rest1: step.rest1,
-                beta2: step.beta2,
-                rest2: step.rest2,
-                keep: step.keep,
-                lr: step.lr,
-                gradient_scale: step.gradient_scale,
-            })
-        }
+        OptimizerConfig::Adamw(config) => Step::AdamW(config.step(update)),
+        OptimizerConfig::Sgd(config) => Step::Sgd(config.step(update)),
+        OptimizerConfig::Lion(config) => Step::Lion(config.step(update)),
         OptimizerConfig::Adafactor(_) => {
             let text = "optimizer: adafactor has no kernel".to_owned();
             return Err(TensorError::Failed(text));

@@ -1,5 +1,7 @@
+use tenon_gpu::kernels::{AdamW, Sgd};
+
 use super::*;
-use crate::cpu::{self, AdamWStep, SgdStep};
+use crate::cpu;
 
 const LEN: usize = 50_021;
 
@@ -11,7 +13,7 @@ fn adamw_follows_its_definition() {
     let out = on_any_pool(|| {
         let (mut p, mut m, mut v) = (p0.clone(), vec![0.0; LEN], vec![0.0; LEN]);
         for t in 1..=steps {
-            let step = AdamWStep {
+            let step = AdamW {
                 beta1: beta1 as f32,
                 beta2: beta2 as f32,
                 rest1: (1.0 - beta1) as f32,
@@ -47,16 +49,21 @@ fn adamw_follows_its_definition() {
 #[test]
 fn sgd_follows_its_definition() {
     let (p0, g) = (values(3, LEN, 1.0), values(4, LEN, 1.0));
-    let base = SgdStep {
+    let base = Sgd {
         lr: 0.1,
         weight_decay: 0.01,
         momentum: 0.9,
         rest: 0.8,
         ahead: None,
         gradient_scale: 2.0,
+        has_velocity: true,
     };
     for (with_velocity, ahead) in [(false, None), (true, None), (true, Some(0.9))] {
-        let step = SgdStep { ahead, ..base };
+        let step = Sgd {
+            ahead,
+            has_velocity: with_velocity,
+            ..base
+        };
         let out = on_any_pool(|| {
             let (mut p, mut v) = (p0.clone(), g.clone());
             for _ in 0..3 {
