@@ -12,6 +12,7 @@ mod library;
 mod plan;
 
 use std::{
+    any::Any,
     collections::HashMap,
     panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,11 +20,47 @@ use std::{
 
 use burn_backend::DType;
 use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_dtype};
+use cubecl_common::{
+    device::{Device, DeviceId, DeviceService},
+    device_handle::DeviceHandle,
+};
 use cudarc::cublaslt::sys::cudaDataType;
 
 use crate::tensor::CudaTensor;
 use library::{Failure, Library};
-use plan::{Matrix, Problem};
+use plan::{Matrix, PROBLEMS, Problem};
+
+/// What products need on one device.
+struct Products {
+    library: Mutex<Library>,
+    /// The problems that were met, and whether the library solves them.
+    solved: Mutex<HashMap<Problem, bool>>,
+    thread: DeviceHandle<OnDeviceThread>,
+}
+
+/// What the thread of a device runs between CubeCL's commands, in the order in which both were asked for.
+struct OnDeviceThread;
+
+impl DeviceService for OnDeviceThread {
+    fn init(_: DeviceId) -> Self {
+        Self
+    }
+
+    fn utilities(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(())
+    }
+}
+
+impl Products {
+    fn start(device: usize) -> Result<Self, Failure> {
+        let thread = burn_cuda::CudaDevice::new(device).to_id();
+        Ok(Self {
+            library: Mutex::new(Library::start(device)?),
+            solved: Mutex::new(HashMap::new()),
+            thread: DeviceHandle::new(thread),
+        })
+    }
+}
 
 /// The product of [rows, inner] and [inner, cols], or of as many of either as the other has, with one distance
 /// between them, plus a bias [cols] of the result's type; nothing if cuBLASLt is not there or does not do it.
@@ -34,7 +71,7 @@ pub(crate) fn matmul(
     dtype: DType,
 ) -> Option<CudaTensor> {
     let kinds = [kind(lhs.dtype)?, kind(dtype)?];
-    let library = library(lhs.device.index)?;
+    let products = products(lhs.device.index)?;
     let ((lhs, left), (rhs, right)) = (readable(lhs)?, readable(rhs)?);
     let bias = bias.cloned().map(into_contiguous);
     let fits = rhs.dtype == lhs.dtype
@@ -55,27 +92,72 @@ pub(crate) fn matmul(
     shape[rank - 1] = right.cols;
     let out = empty_device_dtype(lhs.client.clone(), lhs.device.clone(), shape, dtype);
     let result = Matrix::of(&out.meta)?;
-    // On the thread that launches kernels: what was launched before is on its stream by then, and asking
-    // there for memory costs no further way there and back.
-    let multiply = || {
-        let resource = |tensor: &CudaTensor| {
-            let held = tensor.client.get_resource(tensor.handle.clone());
-            held.map_err(|error| error.to_string())
-        };
-        let held = [resource(&lhs)?, resource(&rhs)?, resource(&out)?];
-        let bias = bias.as_ref().map(resource).transpose()?;
-        let pointers = held.each_ref().map(|held| held.resource().ptr);
-        let bias = bias.as_ref().map(|held| held.resource().ptr);
-        let problem = Problem::new(kinds, [left, right, result], pointers, bias.is_some());
-        let done = locked(&library).multiply(problem, pointers, bias);
-        done.map_err(|failure| failure.reason)
+    let alignments = [&lhs, &rhs, &out].map(alignment);
+    let problem = Problem::new(kinds, [left, right, result], alignments, bias.is_some());
+    let solved = locked(&products.solved).get(&problem).copied();
+    let run = {
+        let (products, out) = (products.clone(), out.clone());
+        move || multiply(&products, problem, [&lhs, &rhs, &out], bias.as_ref())
     };
-    let done = lhs.client.exclusive(multiply);
-    match done.map_err(|error| error.to_string()).flatten() {
-        Ok(done) => done.then_some(out),
-        // Caught as Burn's panics are, but there is no place in the code to tell of.
-        Err(error) => resume_unwind(Box::new(format!("a product of matrices failed: {error}"))),
+    match solved {
+        Some(true) => {
+            // Whoever asked need not wait. A failure is told as that of a kernel: by a panic of that thread.
+            products.thread.submit(move |_| match run() {
+                Ok(true) => {}
+                Ok(false) => panic!("{FAILED}: the library has no kernel any more"),
+                Err(reason) => panic!("{FAILED}: {reason}"),
+            });
+            Some(out)
+        }
+        Some(false) => None,
+        None => {
+            let done = products.thread.exclusive(run);
+            match done.map_err(|error| format!("{error:?}")).flatten() {
+                Ok(done) => {
+                    let mut solved = locked(&products.solved);
+                    if solved.len() >= PROBLEMS {
+                        solved.clear();
+                    }
+                    solved.insert(problem, done);
+                    done.then_some(out)
+                }
+                // Caught as Burn's panics are, but there is no place in the code to tell of.
+                Err(reason) => resume_unwind(Box::new(format!("{FAILED}: {reason}"))),
+            }
+        }
     }
+}
+
+const FAILED: &str = "a product of matrices failed";
+
+/// On the thread that launches kernels: what was launched before is on its stream by then, and asking there for
+/// memory costs no further way there and back. False if the library does not solve the problem.
+fn multiply(
+    products: &Products,
+    problem: Problem,
+    matrices: [&CudaTensor; 3],
+    bias: Option<&CudaTensor>,
+) -> Result<bool, String> {
+    let resource = |tensor: &CudaTensor| {
+        let held = tensor.client.get_resource(tensor.handle.clone());
+        held.map_err(|error| error.to_string())
+    };
+    let [lhs, rhs, out] = matrices;
+    let held = [resource(lhs)?, resource(rhs)?, resource(out)?];
+    let bias = bias.map(resource).transpose()?;
+    let pointers = held.each_ref().map(|held| held.resource().ptr);
+    let bias = bias.as_ref().map(|held| held.resource().ptr);
+    let done = locked(&products.library).multiply(problem, pointers, bias);
+    done.map_err(|failure| failure.reason)
+}
+
+/// Bytes that divide the address of a tensor.
+fn alignment(tensor: &CudaTensor) -> u32 {
+    // Each piece of memory starts at a multiple of the first.
+    let piece = tensor.client.properties().memory.alignment;
+    let place = tensor.handle.offset_start.unwrap_or(0);
+    // No kernel asks for more than 256.
+    1 << (piece | place).trailing_zeros().min(8)
 }
 
 fn kind(dtype: DType) -> Option<cudaDataType> {
@@ -97,17 +179,17 @@ fn readable(tensor: &CudaTensor) -> Option<(CudaTensor, Matrix)> {
     Some((copy, matrix))
 }
 
-/// The library on a device; nothing if it cannot be used there, which is said once.
-fn library(device: usize) -> Option<Arc<Mutex<Library>>> {
-    type Known = HashMap<usize, Option<Arc<Mutex<Library>>>>;
+/// Those of a device; nothing if the library cannot be used there, which is said once.
+fn products(device: usize) -> Option<Arc<Products>> {
+    type Known = HashMap<usize, Option<Arc<Products>>>;
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let mut known = locked(&KNOWN);
     let known = known.get_or_insert_default();
-    if let Some(library) = known.get(&device) {
-        return library.clone();
+    if let Some(products) = known.get(&device) {
+        return products.clone();
     }
-    let library = match Library::start(device) {
-        Ok(library) => Some(Arc::new(Mutex::new(library))),
+    let products = match Products::start(device) {
+        Ok(products) => Some(Arc::new(products)),
         Err(failure) if failure.passing => return None,
         Err(Failure { reason, .. }) => {
             tracing::warn!(
@@ -118,8 +200,8 @@ fn library(device: usize) -> Option<Arc<Mutex<Library>>> {
             None
         }
     };
-    known.insert(device, library.clone());
-    library
+    known.insert(device, products.clone());
+    products
 }
 
 /// What a panic of another thread left is still whole: every change is one call.

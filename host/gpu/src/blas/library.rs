@@ -10,13 +10,10 @@ use cudarc::{
     driver::{DriverError, result as driver, sys},
 };
 
-use super::plan::{Plan, Problem};
+use super::plan::{PROBLEMS, Plan, Problem};
 
 /// As much as NVIDIA recommends for Hopper, in bytes.
 pub(super) const WORKSPACE: usize = 32 << 20;
-
-/// Plans that are kept: batches of changing length make new ones all the time.
-const PLANS: usize = 4096;
 
 type ContextEvent = unsafe extern "C" fn(sys::CUcontext, sys::CUevent) -> sys::CUresult;
 
@@ -91,7 +88,13 @@ impl Library {
         pointers: [u64; 3],
         bias: Option<u64>,
     ) -> Result<bool, Failure> {
-        if self.plans.len() >= PLANS && !self.plans.contains_key(&problem) {
+        let aligned = |(pointer, bytes): (&u64, u32)| pointer.is_multiple_of(bytes.into());
+        if !pointers.iter().zip(problem.alignments).all(aligned) {
+            let reason =
+                format!("a matrix of {problem:?} is not where it is said to be: {pointers:?}");
+            return Err(Failure::from(reason));
+        }
+        if self.plans.len() >= PROBLEMS && !self.plans.contains_key(&problem) {
             self.plans.clear();
         }
         // SAFETY: context, events and stream live as long as the process. The plan is for this problem, whose

@@ -102,6 +102,9 @@ impl Matrix {
     }
 }
 
+/// Problems that are remembered: batches of changing length make new ones all the time.
+pub(super) const PROBLEMS: usize = 4096;
+
 /// All that the choice of a kernel depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Problem {
@@ -110,7 +113,7 @@ pub(super) struct Problem {
     /// The operands, and the result.
     matrices: [Matrix; 3],
     /// Bytes that divide the addresses of these.
-    alignments: [u32; 3],
+    pub alignments: [u32; 3],
     /// Whether a row of numbers is added to every row of the result.
     bias: bool,
 }
@@ -119,11 +122,9 @@ impl Problem {
     pub fn new(
         kinds: [cudaDataType; 2],
         matrices: [Matrix; 3],
-        pointers: [u64; 3],
+        alignments: [u32; 3],
         bias: bool,
     ) -> Self {
-        // No kernel asks for more than 256.
-        let alignments = pointers.map(|pointer| 1 << pointer.trailing_zeros().min(8));
         Self {
             kinds,
             matrices,
