@@ -1,5 +1,6 @@
 //! Kernels of GPUs, run on tensors.
 
+use burn_backend::DType as BurnType;
 use tenon_gpu::{
     Gpu,
     kernels::{self, Kernel},
@@ -112,6 +113,22 @@ pub(crate) fn like(
 ) -> Result<Tensor, TensorError> {
     let [out] = run(what, inputs, kernel)?;
     Ok(inputs[0].like(out, inputs[0].dims()))
+}
+
+/// Runs a kernel that gives one tensor of the shape of its first input, in `dtype`. The kernel gets the type
+/// that the device has for it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn in_type<K: Kernel>(
+    dtype: DType,
+    what: &str,
+    inputs: &[&Tensor],
+    kernel: impl FnOnce(BurnType) -> K,
+) -> Result<Tensor, TensorError> {
+    let device = inputs[0].device();
+    let [out] = run(what, inputs, kernel(device.stored(dtype)?))?;
+    Ok(Tensor::new(out, inputs[0].dims(), dtype, device))
 }
 
 /// A result of a kernel as a tensor, under the shape that the kernel gave it.

@@ -3,14 +3,13 @@
 //! last handle goes or it is closed, everything is freed, whatever the tensors' owners hold.
 
 mod again;
+mod backward;
 mod finite;
 mod gradients;
 mod memory;
 mod pending;
 
 use std::{
-    cell::Cell,
-    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -21,52 +20,21 @@ use std::{
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-pub(crate) use self::again::{again, record_again};
-pub(crate) use self::pending::Place;
 use self::{
     again::{Postponed, Segment},
     finite::note,
     memory::Held,
-    pending::Pending,
+};
+pub(crate) use self::{
+    again::{again, record_again},
+    backward::Backward,
+    pending::Place,
 };
 pub use self::{finite::NonFinite, gradients::Gradients};
 use crate::{DType, Tensor, TensorError, dims::Dims};
 
 /// Stands for a parent that is not tracked.
 const UNTRACKED: u32 = u32::MAX;
-
-/// What a node's backward gets.
-pub(crate) struct Backward<'a> {
-    /// The tensors that were saved, in their order.
-    pub saved: Vec<Tensor>,
-    /// The gradient of the operation's output.
-    pub grad: Tensor,
-    parents: &'a [u32],
-    place: &'a Cell<Option<Place>>,
-}
-
-impl Backward<'_> {
-    /// Whether the gradient of the `index`-th input is needed.
-    pub fn wants(&self, index: usize) -> bool {
-        self.parents
-            .get(index)
-            .is_some_and(|parent| *parent != UNTRACKED)
-    }
-
-    /// Says that the gradient of the only input is that of a part of it, and 0 elsewhere.
-    pub fn is_part(&self, axis: usize, start: usize) {
-        self.place.set(Some(Place { axis, start }));
-    }
-
-    /// The gradient of the `index`-th input, computed only if it is needed.
-    pub fn when(
-        &self,
-        index: usize,
-        make: impl FnOnce() -> Result<Tensor, TensorError>,
-    ) -> Result<Option<Tensor>, TensorError> {
-        self.wants(index).then(make).transpose()
-    }
-}
 
 /// The gradients of an operation's inputs, in their order; nothing for those not needed.
 pub(crate) type InputGradients = Vec<Option<Tensor>>;
@@ -86,6 +54,8 @@ struct Node {
     name: &'static str,
     shape: Dims,
     dtype: DType,
+    /// The type in which its backward uses the gradient.
+    taken: DType,
     parents: SmallVec<[u32; 4]>,
     saved: Vec<Tensor>,
     step: Step,
@@ -186,6 +156,7 @@ impl Tape {
             name: "leaf",
             shape: tensor.dims(),
             dtype: tensor.dtype(),
+            taken: tensor.dtype(),
             parents: SmallVec::new(),
             saved: Vec::new(),
             step: Step::Leaf,
@@ -195,147 +166,6 @@ impl Tape {
             tape: self.shared().clone(),
             index,
         })))
-    }
-
-    /// The gradients of `loss`, a tensor with one element, with respect to the leaves that it
-    /// depends on. What the backward pass needed is freed as it goes, so each operation can be run
-    /// backwards once.
-    ///
-    /// # Errors
-    /// `InvalidArgument` when the loss is not of this tape, has more than one element, or was used
-    /// already; the error of an operation with its name.
-    pub fn backward(&self, loss: &Tensor) -> Result<Gradients, TensorError> {
-        let shared = self.shared();
-        let invalid = |text: String| TensorError::InvalidArgument(format!("backward: {text}"));
-        let node = loss
-            .node()
-            .filter(|node| Arc::ptr_eq(&node.tape, shared))
-            .ok_or_else(|| {
-                invalid(
-                    "the loss does not depend on a leaf of this tape; make leaves with `leaf`"
-                        .into(),
-                )
-            })?;
-        if loss.numel() != 1 {
-            return Err(invalid(format!(
-                "the loss has the shape {:?}, but a single number is needed; use sum or mean",
-                loss.shape()
-            )));
-        }
-        let seed = Tensor::ones(loss.shape(), loss.dtype(), &loss.device())?;
-        let last = node.index as usize;
-        let mut pending: Vec<Pending> = Vec::new();
-        pending.resize_with(last + 1, Pending::default);
-        pending[last] = Pending::of(seed);
-        let mut leaves = HashMap::new();
-        for index in (0..=last).rev() {
-            let shape = self.shape_of(index)?;
-            let sum = std::mem::take(&mut pending[index]).finish(&shape);
-            let Some(grad) = sum.map_err(|error| named("narrow", error))? else {
-                continue;
-            };
-            if let Some(segment) = self.segment_to_compute(index) {
-                self.compute_again(segment)?;
-            }
-            let Some(step) = self.take_step(index)? else {
-                leaves.insert(index as u32, grad);
-                continue;
-            };
-            let (name, parents, saved, run) = step;
-            let place = Cell::new(None);
-            let context = Backward {
-                saved,
-                grad,
-                parents: &parents,
-                place: &place,
-            };
-            let gradients = run(context).map_err(|error| named(name, error))?;
-            for (parent, gradient) in parents.iter().zip(gradients) {
-                if let (false, Some(gradient)) = (*parent == UNTRACKED, gradient) {
-                    self.check(name, *parent, &gradient, place.get(), index)?;
-                    pending[*parent as usize].add(gradient, place.get())?;
-                }
-            }
-        }
-        Ok(Gradients {
-            tape: shared.clone(),
-            leaves,
-        })
-    }
-
-    /// What the node at `index` keeps, or nothing for a leaf. Its memory is no longer the tape's.
-    #[allow(clippy::type_complexity)]
-    fn take_step(
-        &self,
-        index: usize,
-    ) -> Result<Option<(&'static str, SmallVec<[u32; 4]>, Vec<Tensor>, Run)>, TensorError> {
-        let mut state = self.shared().state.lock();
-        let state = &mut *state;
-        let Some(node) = state.nodes.get_mut(index) else {
-            return Err(closed("backward"));
-        };
-        if matches!(node.step, Step::Leaf) {
-            return Ok(None);
-        }
-        match std::mem::replace(&mut node.step, Step::Spent) {
-            Step::Operation(run) => {
-                let saved = std::mem::take(&mut node.saved);
-                saved.iter().for_each(|tensor| state.held.remove(tensor));
-                Ok(Some((
-                    node.name,
-                    std::mem::take(&mut node.parents),
-                    saved,
-                    run,
-                )))
-            }
-            _ => Err(TensorError::InvalidArgument(format!(
-                "backward: `{}` was run backwards already; record the forward pass again",
-                node.name
-            ))),
-        }
-    }
-
-    fn shape_of(&self, index: usize) -> Result<Dims, TensorError> {
-        let state = self.shared().state.lock();
-        let node = state.nodes.get(index).ok_or_else(|| closed("backward"))?;
-        Ok(node.shape)
-    }
-
-    /// A gradient must look like the value that it belongs to, or like a part of it.
-    fn check(
-        &self,
-        name: &'static str,
-        parent: u32,
-        gradient: &Tensor,
-        place: Option<Place>,
-        index: usize,
-    ) -> Result<(), TensorError> {
-        {
-            let state = self.shared().state.lock();
-            let node = state
-                .nodes
-                .get(parent as usize)
-                .ok_or_else(|| closed("backward"))?;
-            let mut shape = node.shape;
-            if let Some(Place { axis, start }) = place {
-                shape[axis] = gradient.shape()[axis].min(shape[axis].saturating_sub(start));
-            }
-            if *gradient.shape() != *shape || gradient.dtype() != node.dtype {
-                return Err(TensorError::Failed(format!(
-                    "backward of {name}: a gradient is {:?} {}, but `{}` gave {:?} {}",
-                    gradient.shape(),
-                    gradient.dtype(),
-                    node.name,
-                    node.shape,
-                    node.dtype
-                )));
-            }
-        }
-        if self.shared().trace.load(Ordering::Relaxed) {
-            let (nan, infinite) = gradient.non_finite_kinds()?;
-            note(self.shared(), nan || infinite, name, index, true);
-        }
-        Ok(())
     }
 
     /// The most that [`Self::saved_bytes`] ever was.
@@ -439,25 +269,12 @@ fn closed(what: &str) -> TensorError {
     ))
 }
 
-#[cold]
-fn named(name: &str, error: TensorError) -> TensorError {
-    let say = |text: String| format!("backward of {name}: {text}");
-    match error {
-        TensorError::ShapeMismatch(text) => TensorError::ShapeMismatch(say(text)),
-        TensorError::Unsupported(text) => TensorError::Unsupported(say(text)),
-        TensorError::OutOfMemory(text) => TensorError::OutOfMemory(say(text)),
-        TensorError::OutOfQuota(text) => TensorError::OutOfQuota(say(text)),
-        TensorError::InvalidArgument(text) => TensorError::InvalidArgument(say(text)),
-        TensorError::Failed(text) => TensorError::Failed(say(text)),
-    }
-}
-
 /// Records that `out` was computed from `parents`, if one of these is tracked; gives `out`, tracked
 /// then. Every operation ends with this, and other modules' fused operations do too.
 ///
 /// `saved` names what the backward needs, given the output; the tape keeps and counts these. `run`
 /// gets them back with the output's gradient and gives the gradients of the parents in their order,
-/// each of its parent's shape and type. It should capture no tensors of its own: they would not be
+/// each of its parent's shape, and of its type or the one in which that takes it. It should capture no tensors of its own: they would not be
 /// counted.
 ///
 /// # Errors
@@ -507,6 +324,7 @@ fn append(
         name,
         shape: out.dims(),
         dtype: out.dtype(),
+        taken: out.dtype(),
         parents: numbers,
         saved,
         step,

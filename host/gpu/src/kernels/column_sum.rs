@@ -11,18 +11,19 @@ use super::{
 /// Rows that are not worth dividing.
 const FEW: usize = 64;
 
-/// Takes x [..., cols]; gives the sums over all rows, [cols].
+/// Takes x [..., cols] of any type of floats; gives the sums over all rows, [cols], in float32.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnSum;
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn add_rows(
-    x: &Array<f32>,
+fn add_rows<F: Float>(
+    x: &Array<F>,
     sums: &mut Array<f32>,
     rows: usize,
     cols: usize,
     pitch: usize,
     part: usize,
+    #[define(F)] _floats: StorageType,
 ) {
     let col = CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize;
     if col >= cols {
@@ -32,7 +33,7 @@ fn add_rows(
     let last = min(row + part, rows);
     let mut sum = 0.0f32;
     while row < last {
-        sum += x[row * pitch + col];
+        sum += f32::cast_from(x[row * pitch + col]);
         row += 1;
     }
     sums[CUBE_POS_Y as usize * cols + col] = sum;
@@ -57,6 +58,7 @@ fn add<R: CubeRuntime>(x: &Rows<R>, parts: usize, cubes: CubeCount) -> CubeTenso
             x.cols,
             x.pitch,
             x.rows.div_ceil(parts),
+            x.tensor.dtype.into(),
         );
     }
     sums

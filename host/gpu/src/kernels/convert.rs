@@ -1,12 +1,12 @@
 //! Conversion between types of floats.
 
 use burn_backend::DType;
-use burn_cubecl::{CubeRuntime, ops::numeric::empty_device_dtype, tensor::CubeTensor};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 use super::{
     Kernel, exactly,
-    row::{Rows, Team, row_of, unit_of},
+    row::{self, Rows, Team, row_of, unit_of},
 };
 
 /// Columns that a unit has at a time: reads that wait for memory together.
@@ -53,9 +53,8 @@ fn convert<F: Float, G: Float>(
 impl Kernel for Convert {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x] = exactly(inputs).map(Rows::of);
-        let (client, device) = (x.tensor.client.clone(), x.tensor.device.clone());
         let shape = x.tensor.meta.shape().clone();
-        let y = Rows::of(empty_device_dtype(client, device, shape, self.dtype));
+        let y = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
         let team = Team::of(&x.tensor.client, x.cols);
         let (from, to) = (x.tensor.dtype.into(), self.dtype.into());
         // SAFETY: the kernel stays within `rows` and `cols`, which both have.

@@ -1,5 +1,6 @@
 //! Cross entropy of rows of logits, without keeping probabilities.
 
+use burn_backend::DType;
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::prelude::*;
 
@@ -107,21 +108,24 @@ impl Kernel for CrossEntropy {
 pub struct CrossEntropyBackward {
     /// ε, the share of the target that is spread over all classes.
     pub label_smoothing: f32,
+    /// The type of the result.
+    pub dtype: DType,
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn backward<I: Int>(
+fn backward<F: Float, I: Int>(
     x: &Array<f32>,
     targets: &Array<I>,
     sums: &Array<f32>,
     scales: &Array<f32>,
-    dx: &mut Array<f32>,
+    dx: &mut Array<F>,
     rows: usize,
     cols: usize,
     x_pitch: usize,
     dx_pitch: usize,
     smoothing: f32,
     #[comptime] team: Team,
+    #[define(F)] _of_dx: StorageType,
     #[define(I)] _ints: StorageType,
 ) {
     let row = row_of(team);
@@ -141,7 +145,7 @@ fn backward<I: Int>(
         if scale == 0.0 {
             value = 0.0f32;
         }
-        dx[row * dx_pitch + col] = value;
+        dx[row * dx_pitch + col] = F::cast_from(value);
         col += comptime!(team.width());
     }
 }
@@ -151,7 +155,8 @@ impl Kernel for CrossEntropyBackward {
         let [x, targets, sums, scales] = exactly(inputs);
         let (x, targets) = (Rows::of(x), into_contiguous(targets));
         let (sums, scales) = (into_contiguous(sums), into_contiguous(scales));
-        let dx = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+        let shape = x.tensor.meta.shape().clone();
+        let dx = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
         let team = Team::of(&x.tensor.client, x.cols);
         let ints = targets.dtype.into();
         // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
@@ -172,6 +177,7 @@ impl Kernel for CrossEntropyBackward {
                 dx.pitch,
                 self.label_smoothing,
                 team,
+                self.dtype.into(),
                 ints,
             );
         }

@@ -2,6 +2,7 @@
 //! least p. The numbers are SplitMix64's as on the processor (`tenon_tensor::rng`), bit for bit, in pairs of
 //! 32 bits, since not every GPU has 64.
 
+use burn_backend::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
@@ -17,6 +18,8 @@ pub struct Dropout {
     pub p: f32,
     /// What the mask is a function of.
     pub key: u64,
+    /// The type of the result.
+    pub dtype: DType,
 }
 
 /// The upper half of a product.
@@ -59,9 +62,9 @@ fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward<F: Float>(
+fn forward<F: Float, G: Float>(
     x: &Array<F>,
-    y: &mut Array<F>,
+    y: &mut Array<G>,
     count: usize,
     cols: usize,
     x_pitch: usize,
@@ -70,15 +73,16 @@ fn forward<F: Float>(
     scale: f32,
     key_low: u32,
     key_high: u32,
-    #[define(F)] _floats: StorageType,
+    #[define(F)] _of_x: StorageType,
+    #[define(G)] _of_y: StorageType,
 ) {
     let index = position();
     if index >= count {
         terminate!();
     }
-    let mut value = F::new(0.0);
+    let mut value = G::new(0.0);
     if uniform(u32::cast_from(index), key_low, key_high) >= p {
-        value = F::cast_from(f32::cast_from(x[place(index, cols, x_pitch)]) * scale);
+        value = G::cast_from(f32::cast_from(x[place(index, cols, x_pitch)]) * scale);
     }
     y[place(index, cols, y_pitch)] = value;
 }
@@ -86,8 +90,8 @@ fn forward<F: Float>(
 impl Kernel for Dropout {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x] = exactly(inputs).map(Rows::of);
-        let y = Rows::of(row::alike(&x.tensor));
-        let floats = x.tensor.dtype.into();
+        let shape = x.tensor.meta.shape().clone();
+        let y = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
         let count = x.rows * x.cols;
         let dim = CubeDim::new_1d(256);
         // SAFETY: the kernel stays below `count`, and both have so many elements.
@@ -107,7 +111,8 @@ impl Kernel for Dropout {
                 1.0 / (1.0 - self.p),
                 self.key as u32,
                 (self.key >> 32) as u32,
-                floats,
+                x.tensor.dtype.into(),
+                self.dtype.into(),
             );
         }
         vec![y.tensor]

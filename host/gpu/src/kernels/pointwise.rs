@@ -1,5 +1,6 @@
 //! Activations, element by element.
 
+use burn_backend::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
@@ -34,14 +35,22 @@ pub enum Pointwise {
     SiluMul,
 }
 
-/// The slope of a function of [`Pointwise`] times dy. Takes x and dy; gives dx. Not for
+/// The slope of a function of [`Pointwise`] times dy. Takes x and, of any type of floats, dy; gives dx. Not for
 /// [`Pointwise::SiluMul`].
 #[derive(Clone, Copy, Debug)]
-pub struct PointwiseBackward(pub Pointwise);
+pub struct PointwiseBackward {
+    /// Of which function.
+    pub function: Pointwise,
+    /// The type of the result.
+    pub dtype: DType,
+}
 
-/// The gradients of [`Pointwise::SiluMul`]. Takes x, up and dy; gives dx and dup.
+/// The gradients of [`Pointwise::SiluMul`]. Takes x, up and, of any type of floats, dy; gives dx and dup.
 #[derive(Clone, Copy, Debug)]
-pub struct SiluMulBackward;
+pub struct SiluMulBackward {
+    /// The type of the results.
+    pub dtype: DType,
+}
 
 #[cube]
 fn sigmoid(x: f32) -> f32 {
@@ -105,12 +114,12 @@ fn forward(
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn backward(
+fn backward<F: Float, G: Float>(
     x: &Array<f32>,
     up: &Array<f32>,
-    dy: &Array<f32>,
-    dx: &mut Array<f32>,
-    dup: &mut Array<f32>,
+    dy: &Array<F>,
+    dx: &mut Array<G>,
+    dup: &mut Array<G>,
     count: usize,
     cols: usize,
     x_pitch: usize,
@@ -118,19 +127,21 @@ fn backward(
     dy_pitch: usize,
     dx_pitch: usize,
     #[comptime] function: Pointwise,
+    #[define(F)] _of_dy: StorageType,
+    #[define(G)] _of_dx: StorageType,
 ) {
     #[unroll]
     for step in 0..EACH {
         let index = several(step);
         if index < count {
             let value = x[place(index, cols, x_pitch)];
-            let mut grad = dy[place(index, cols, dy_pitch)];
+            let mut grad = f32::cast_from(dy[place(index, cols, dy_pitch)]);
             let out = place(index, cols, dx_pitch);
             if comptime!(function == Pointwise::SiluMul) {
-                dup[out] = grad * value * share(value, function);
+                dup[out] = G::cast_from(grad * value * share(value, function));
                 grad *= up[place(index, cols, up_pitch)];
             }
-            dx[out] = grad * slope(value, function);
+            dx[out] = G::cast_from(grad * slope(value, function));
         }
     }
 }
@@ -178,8 +189,15 @@ fn gradients<R: CubeRuntime>(
     x: &Rows<R>,
     up: Option<&Rows<R>>,
     dy: &Rows<R>,
+    dtype: DType,
 ) -> Vec<CubeTensor<R>> {
-    let new = || Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
+    let new = || {
+        Rows::of(row::of_type(
+            &x.tensor,
+            x.tensor.meta.shape().clone(),
+            dtype,
+        ))
+    };
     let dx = new();
     let dup = up.map(|_| new());
     let up = up.unwrap_or(x);
@@ -205,6 +223,8 @@ fn gradients<R: CubeRuntime>(
             dy.pitch,
             dx.pitch,
             function,
+            dy.tensor.dtype.into(),
+            dtype.into(),
         );
     }
     [Some(dx), dup]
@@ -217,13 +237,13 @@ fn gradients<R: CubeRuntime>(
 impl Kernel for PointwiseBackward {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x, dy] = exactly(inputs).map(Rows::of);
-        gradients(self.0, &x, None, &dy)
+        gradients(self.function, &x, None, &dy, self.dtype)
     }
 }
 
 impl Kernel for SiluMulBackward {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x, up, dy] = exactly(inputs).map(Rows::of);
-        gradients(Pointwise::SiluMul, &x, Some(&up), &dy)
+        gradients(Pointwise::SiluMul, &x, Some(&up), &dy, self.dtype)
     }
 }

@@ -50,6 +50,24 @@ impl<R: CubeRuntime> Rows<R> {
         self.tensor.clone().into_array_arg()
     }
 
+    /// Elements that can be read and written at a time in all of these, of one type: the start, the rows and
+    /// their distances are multiples of so many.
+    pub fn vector(all: &[&Self]) -> usize {
+        let of = |rows: &Self| {
+            let bytes = rows.tensor.dtype.size();
+            let start = rows.tensor.handle.offset_start.unwrap_or(0) as usize;
+            let fits = |size: &usize| {
+                [rows.cols, rows.pitch]
+                    .iter()
+                    .all(|count| count.is_multiple_of(*size))
+                    && start.is_multiple_of(size * bytes)
+            };
+            let client = &rows.tensor.client;
+            client.io_optimized_vector_sizes(bytes).find(fits)
+        };
+        all.iter().filter_map(|rows| of(rows)).min().unwrap_or(1)
+    }
+
     /// Of the type in which all of these can be addressed.
     pub fn address(all: &[&Self]) -> AddressType {
         let types = all.iter().map(|rows| rows.tensor.required_address_type());
@@ -91,13 +109,21 @@ pub(crate) fn step(dims: &[usize], strides: &[usize]) -> Option<Option<usize>> {
 
 /// A new tensor of float32 on the device of another.
 pub(super) fn new<R: CubeRuntime>(like: &CubeTensor<R>, shape: Shape) -> CubeTensor<R> {
-    empty_device_dtype(like.client.clone(), like.device.clone(), shape, DType::F32)
+    of_type(like, shape, DType::F32)
+}
+
+/// A new tensor on the device of another.
+pub(super) fn of_type<R: CubeRuntime>(
+    like: &CubeTensor<R>,
+    shape: Shape,
+    dtype: DType,
+) -> CubeTensor<R> {
+    empty_device_dtype(like.client.clone(), like.device.clone(), shape, dtype)
 }
 
 /// A new tensor of the shape and type of another.
 pub(super) fn alike<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
-    let (client, device) = (tensor.client.clone(), tensor.device.clone());
-    empty_device_dtype(client, device, tensor.meta.shape().clone(), tensor.dtype)
+    of_type(tensor, tensor.meta.shape().clone(), tensor.dtype)
 }
 
 /// A new tensor of float32 without gaps.

@@ -65,12 +65,29 @@ fn seen<I: Int>(
     (first, last)
 }
 
+/// What the softmax is of.
+#[cube]
+fn score<F: Float>(
+    x: F,
+    scale: f32,
+    bias: &Array<f32>,
+    place: usize,
+    #[comptime] has_bias: bool,
+) -> f32 {
+    let mut value = f32::cast_from(x) * scale;
+    if has_bias {
+        value += bias[place];
+    }
+    value
+}
+
+/// Pitches are in vectors here.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward<F: Float, I: Int>(
-    x: &Array<F>,
+fn forward<F: Float, I: Int, N: Size>(
+    x: &Array<Vector<F, N>>,
     bias: &Array<f32>,
     ranges: &Array<I>,
-    y: &mut Array<F>,
+    y: &mut Array<Vector<F, N>>,
     rows: usize,
     cols: usize,
     x_pitch: usize,
@@ -101,26 +118,35 @@ fn forward<F: Float, I: Int>(
         place = token * of_token + (rest % heads) * of_head + (rest / heads) * of_batch;
     }
     let (first, last) = seen(ranges, row, cols, heads, tokens, has_ranges);
+    let begin = first / N::value() + unit;
     let mut largest = f32::min_value();
-    let mut col = first + unit;
-    while col < last {
-        let mut value = f32::cast_from(x[start + col]) * scale;
-        if has_bias {
-            value += bias[place + col * of_key];
+    let mut at = begin;
+    while at * N::value() < last {
+        let values = x[start + at];
+        #[unroll]
+        for lane in 0..N::value() {
+            let col = at * N::value() + lane;
+            if col >= first && col < last {
+                let value = score::<F>(values[lane], scale, bias, place + col * of_key, has_bias);
+                largest = max(largest, value);
+            }
         }
-        largest = max(largest, value);
-        col += comptime!(team.width());
+        at += comptime!(team.width());
     }
     let largest = max_of_units(largest, &mut shared, team);
     let mut sum = 0.0f32;
-    let mut col = first + unit;
-    while col < last {
-        let mut value = f32::cast_from(x[start + col]) * scale;
-        if has_bias {
-            value += bias[place + col * of_key];
+    let mut at = begin;
+    while at * N::value() < last {
+        let values = x[start + at];
+        #[unroll]
+        for lane in 0..N::value() {
+            let col = at * N::value() + lane;
+            if col >= first && col < last {
+                let value = score::<F>(values[lane], scale, bias, place + col * of_key, has_bias);
+                sum += f32::exp(value - largest);
+            }
         }
-        sum += f32::exp(value - largest);
-        col += comptime!(team.width());
+        at += comptime!(team.width());
     }
     let total = sum_of_units(sum, &mut shared, team);
     let mut share = 1.0 / total;
@@ -130,18 +156,25 @@ fn forward<F: Float, I: Int>(
             share = 0.0f32;
         }
     }
-    let mut col = unit;
-    while col < cols {
-        let mut power = 0.0f32;
-        if col >= first && col < last {
-            let mut value = f32::cast_from(x[start + col]) * scale;
-            if has_bias {
-                value += bias[place + col * of_key];
-            }
-            power = f32::exp(value - largest) * share;
+    let mut at = unit;
+    while at * N::value() < cols {
+        let mut values = Vector::<F, N>::empty().fill(F::new(0.0));
+        if (at + 1) * N::value() > first && at * N::value() < last {
+            values = x[start + at];
         }
-        y[out + col] = F::cast_from(power);
-        col += comptime!(team.width());
+        let mut powers = Vector::<F, N>::empty();
+        #[unroll]
+        for lane in 0..N::value() {
+            let col = at * N::value() + lane;
+            let mut power = 0.0f32;
+            if col >= first && col < last {
+                let value = score::<F>(values[lane], scale, bias, place + col * of_key, has_bias);
+                power = f32::exp(value - largest) * share;
+            }
+            powers[lane] = F::cast_from(power);
+        }
+        y[out + at] = powers;
+        at += comptime!(team.width());
     }
 }
 
@@ -156,9 +189,10 @@ impl Kernel for Softmax {
         let floats = x.tensor.dtype.into();
         let ranges = ranges.unwrap_or_else(|| x.tensor.clone());
         let ints = ints_of(&ranges, scores.ranges);
-        let team = Team::of(&x.tensor.client, x.cols);
+        let size = Rows::vector(&[&x, &y]);
+        let team = Team::of(&x.tensor.client, x.cols / size);
         let strides = scores.bias.unwrap_or([0; 4]);
-        // SAFETY: the kernel stays within `rows` and `cols`, within the bias by its strides, and the ranges,
+        // SAFETY: vectors of `size` make up rows and their distances; the kernel stays within `rows` and `cols`, within the bias by its strides, and the ranges,
         // one for each batch and token, within `cols`.
         unsafe {
             forward::launch_unchecked::<R>(
@@ -166,14 +200,15 @@ impl Kernel for Softmax {
                 team.cubes(x.rows),
                 team.dim(),
                 Rows::address(&[&x, &y]),
+                size,
                 x.arg(),
                 bias.unwrap_or_else(|| x.tensor.clone()).into_array_arg(),
                 ranges.into_array_arg(),
                 y.arg(),
                 x.rows,
                 x.cols,
-                x.pitch,
-                y.pitch,
+                x.pitch / size,
+                y.pitch / size,
                 self.scale,
                 scores.heads,
                 scores.tokens,
@@ -212,12 +247,13 @@ pub struct SoftmaxBackward {
     pub scores: Option<Scores>,
 }
 
+/// Pitches are in vectors here.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn backward<F: Float, I: Int>(
-    y: &Array<F>,
-    dy: &Array<F>,
+fn backward<F: Float, I: Int, N: Size>(
+    y: &Array<Vector<F, N>>,
+    dy: &Array<Vector<F, N>>,
     ranges: &Array<I>,
-    dx: &mut Array<F>,
+    dx: &mut Array<Vector<F, N>>,
     rows: usize,
     cols: usize,
     y_pitch: usize,
@@ -239,21 +275,40 @@ fn backward<F: Float, I: Int>(
     let unit = unit_of(team);
     let (first, last) = seen(ranges, row, cols, heads, tokens, has_ranges);
     let mut sum = 0.0f32;
-    let mut col = first + unit;
-    while col < last {
-        sum += f32::cast_from(y[row * y_pitch + col]) * f32::cast_from(dy[row * dy_pitch + col]);
-        col += comptime!(team.width());
+    let mut at = first / N::value() + unit;
+    while at * N::value() < last {
+        let (values, slopes) = (y[row * y_pitch + at], dy[row * dy_pitch + at]);
+        #[unroll]
+        for lane in 0..N::value() {
+            let col = at * N::value() + lane;
+            if col >= first && col < last {
+                sum += f32::cast_from(values[lane]) * f32::cast_from(slopes[lane]);
+            }
+        }
+        at += comptime!(team.width());
     }
     let total = sum_of_units(sum, &mut shared, team);
-    let mut col = unit;
-    while col < cols {
-        let mut value = 0.0f32;
-        if col >= first && col < last {
-            let slope = f32::cast_from(dy[row * dy_pitch + col]) - total;
-            value = scale * f32::cast_from(y[row * y_pitch + col]) * slope;
+    let mut at = unit;
+    while at * N::value() < cols {
+        let mut values = Vector::<F, N>::empty().fill(F::new(0.0));
+        let mut slopes = Vector::<F, N>::empty().fill(F::new(0.0));
+        if (at + 1) * N::value() > first && at * N::value() < last {
+            values = y[row * y_pitch + at];
+            slopes = dy[row * dy_pitch + at];
         }
-        dx[row * dx_pitch + col] = F::cast_from(value);
-        col += comptime!(team.width());
+        let mut results = Vector::<F, N>::empty();
+        #[unroll]
+        for lane in 0..N::value() {
+            let col = at * N::value() + lane;
+            let mut value = 0.0f32;
+            if col >= first && col < last {
+                let slope = f32::cast_from(slopes[lane]) - total;
+                value = scale * f32::cast_from(values[lane]) * slope;
+            }
+            results[lane] = F::cast_from(value);
+        }
+        dx[row * dx_pitch + at] = results;
+        at += comptime!(team.width());
     }
 }
 
@@ -269,23 +324,26 @@ impl Kernel for SoftmaxBackward {
         let ints = ints_of(&ranges, scores.ranges);
         let dx = Rows::of(row::alike(&y.tensor));
         let floats = y.tensor.dtype.into();
-        let team = Team::of(&y.tensor.client, y.cols);
-        // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
+        let size = Rows::vector(&[&y, &dy, &dx]);
+        let team = Team::of(&y.tensor.client, y.cols / size);
+        // SAFETY: vectors of `size` make up rows and their distances; the kernel stays within `rows` and
+        // `cols`, which all of these have.
         unsafe {
             backward::launch_unchecked::<R>(
                 &y.tensor.client,
                 team.cubes(y.rows),
                 team.dim(),
                 Rows::address(&[&y, &dy, &dx]),
+                size,
                 y.arg(),
                 dy.arg(),
                 ranges.into_array_arg(),
                 dx.arg(),
                 y.rows,
                 y.cols,
-                y.pitch,
-                dy.pitch,
-                dx.pitch,
+                y.pitch / size,
+                dy.pitch / size,
+                dx.pitch / size,
                 self.scale,
                 scores.heads,
                 scores.tokens,

@@ -5,8 +5,8 @@ use tenon_gpu::kernels::{Pointwise, PointwiseBackward, SiluMulBackward};
 
 use super::common::{host, host_binary, host_unary};
 use crate::{
-    Tensor, TensorError, cpu, gpu, raw,
-    tape::{again, record_again},
+    DType, Tensor, TensorError, cpu, gpu, raw,
+    tape::{again, autocast, record_again},
     value::on,
 };
 
@@ -115,7 +115,8 @@ impl Tensor {
             (false, true) => self.detach()?.mul(&gelu_tanh_inner(self)?.tanh_share()?)?,
             (false, false) => self.detach()?.mul(&normal_cdf(self)?)?,
         };
-        record_again(
+        let used_in = used_in(self);
+        let out = record_again(
             "gelu",
             out,
             &[self],
@@ -128,8 +129,9 @@ impl Tensor {
                     } else {
                         Pointwise::Gelu
                     };
-                    let kernel = PointwiseBackward(function);
-                    return Ok(vec![Some(gpu::like("gelu", &[x, g], kernel)?)]);
+                    let kernel = |dtype| PointwiseBackward { function, dtype };
+                    let grad = gpu::in_type(context.taken(0), "gelu", &[x, g], kernel)?;
+                    return Ok(vec![Some(grad)]);
                 }
                 Ok(vec![Some(match (raw::is_host_f32(x), approximate) {
                     (true, true) => host_binary(x, g, cpu::gelu_tanh_backward)?,
@@ -156,7 +158,8 @@ impl Tensor {
                 })])
             },
             || again(&[], move |x, _| x[0].gelu(approximate)),
-        )
+        )?;
+        Ok(out.takes_gradient_in(used_in))
     }
 
     /// ½(1 + tanh x).
@@ -179,7 +182,8 @@ impl Tensor {
             let out = on!("silu", |x| B => B::float_mul(x.clone(), B::sigmoid(x)))?;
             self.like(out, self.dims())
         };
-        record_again(
+        let used_in = used_in(self);
+        let out = record_again(
             "silu",
             out,
             &[self],
@@ -189,13 +193,16 @@ impl Tensor {
                 Ok(vec![Some(if raw::is_host_f32(x) {
                     host_binary(x, g, cpu::silu_backward)?
                 } else if gpu::serves(x) {
-                    gpu::like("silu", &[x, g], PointwiseBackward(Pointwise::Silu))?
+                    let function = Pointwise::Silu;
+                    let kernel = |dtype| PointwiseBackward { function, dtype };
+                    gpu::in_type(context.taken(0), "silu", &[x, g], kernel)?
                 } else {
                     g.mul(&silu_slope(x, &x.sigmoid()?)?)?
                 })])
             },
             || again(&[], |x, _| x[0].silu()),
-        )
+        )?;
+        Ok(out.takes_gradient_in(used_in))
     }
 
     /// silu(self) · up: the gate of SwiGLU.
@@ -214,7 +221,8 @@ impl Tensor {
         } else {
             self.detach()?.silu()?.mul(&up.detach()?)?
         };
-        record_again(
+        let used_in = used_in(self);
+        let out = record_again(
             "silu_mul",
             out,
             &[self, up],
@@ -231,9 +239,17 @@ impl Tensor {
                     return Ok(vec![Some(for_gate), Some(for_up)]);
                 }
                 if gpu::serves(gate) {
-                    let both = gpu::run::<2>("silu_mul", &[gate, up, g], SiluMulBackward)?;
-                    let both = both.map(|value| Some(gate.like(value, gate.dims())));
-                    return Ok(both.into());
+                    let dtype = match context.taken(0) == context.taken(1) {
+                        true => context.taken(0),
+                        false => gate.dtype(),
+                    };
+                    let device = gate.device();
+                    let kernel = SiluMulBackward {
+                        dtype: device.stored(dtype)?,
+                    };
+                    let both = gpu::run::<2>("silu_mul", &[gate, up, g], kernel)?;
+                    let tensor = |value| Tensor::new(value, gate.dims(), dtype, device);
+                    return Ok(both.map(|value| Some(tensor(value))).into());
                 }
                 let share = gate.sigmoid()?;
                 Ok(vec![
@@ -242,8 +258,15 @@ impl Tensor {
                 ])
             },
             || again(&[], |x, _| x[0].silu_mul(&x[1])),
-        )
+        )?;
+        Ok(out.takes_gradient_in(used_in))
     }
+}
+
+/// The type in which the gradient of an activation comes as well as in float32: where products are computed in
+/// another, most of what activations give goes into one.
+fn used_in(x: &Tensor) -> Option<DType> {
+    gpu::serves(x).then(|| autocast([x, x])).flatten()
 }
 
 /// √(2/π) · (x + 0.044715 x³).

@@ -133,15 +133,16 @@ fn swapped(x: &Tensor, dtype: DType) -> Result<Tensor, TensorError> {
             false => view.cast(dtype),
         }
     };
-    let given = x.dtype();
-    record_again(
+    let out = record_again(
         "permute",
         swap(x, dtype)?,
         &[x],
         |_| Vec::new(),
-        move |context| Ok(vec![Some(swap(&context.grad, given)?)]),
+        move |context| Ok(vec![Some(swap(&context.grad, context.taken(0))?)]),
         || again(&[], move |x, _| swapped(&x[0], dtype)),
-    )
+    )?;
+    // The gradient becomes what x is.
+    Ok(out.takes_gradient_in(x.is_half().then(|| x.dtype())))
 }
 
 /// The same for tensors whose heads come before their tokens.

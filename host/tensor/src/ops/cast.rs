@@ -38,15 +38,17 @@ impl Tensor {
                 Tensor::new(value, self.dims(), dtype, self.device())
             }
         };
-        let from = self.dtype();
-        record_again(
+        let out = record_again(
             "cast",
             out,
             &[self],
             |_| Vec::new(),
-            move |context| Ok(vec![Some(context.grad.cast(from)?)]),
+            |context| Ok(vec![Some(context.grad.cast(context.taken(0))?)]),
             || again(&[], move |x, _| x[0].cast(dtype)),
-        )
+        )?;
+        // The gradient becomes what self is.
+        let widened = self.is_half() && dtype == DType::F32;
+        Ok(out.takes_gradient_in(widened.then(|| self.dtype())))
     }
 }
 

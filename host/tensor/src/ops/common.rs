@@ -171,19 +171,19 @@ pub(super) fn need_shape(
 }
 
 /// The sum of a tensor over its leading dimensions: what the gradient of a
-/// bias is. x [..., cols] → [cols].
-pub(super) fn sum_leading(x: &Tensor, cols: usize) -> Result<Tensor, TensorError> {
+/// bias is. x [..., cols] → [cols], in `dtype`.
+pub(super) fn sum_leading(x: &Tensor, cols: usize, dtype: DType) -> Result<Tensor, TensorError> {
     let mut shape = Dims::new();
     shape.push(cols);
     if raw::is_host_f32(x) {
         let values = raw::f32s(x)?;
         return Ok(host(shape, |out| cpu::sum_rows(&values, cols, out)));
     }
-    if gpu::serves(x) {
+    if gpu::has_floats(x) {
         let [sums] = gpu::run("sum", &[x], ColumnSum)?;
-        return Ok(x.like(sums, shape));
+        return Tensor::new(sums, shape, DType::F32, x.device()).cast(dtype);
     }
-    sum_to(x, &shape)
+    sum_to(x, &shape)?.cast(dtype)
 }
 
 /// An integer tensor as it indexes: int64 or int32 as the device likes it.

@@ -39,16 +39,16 @@ impl Tensor {
             );
         }
         if gpu::has_floats(self) && u32::try_from(self.numel()).is_ok() {
-            let out = gpu::like("dropout", &[self], Dropout { p, key })?;
+            let run = move |x: &Tensor, dtype: DType| {
+                gpu::in_type(dtype, "dropout", &[x], |dtype| Dropout { p, key, dtype })
+            };
+            let out = run(self, self.dtype())?;
             return record_again(
                 "dropout",
                 out,
                 &[self],
                 |_| Vec::new(),
-                move |context| {
-                    let grad = gpu::like("dropout", &[&context.grad], Dropout { p, key })?;
-                    Ok(vec![Some(grad)])
-                },
+                move |context| Ok(vec![Some(run(&context.grad, context.taken(0))?)]),
                 || again(&[], move |x, _| x[0].dropout(p, key)),
             );
         }

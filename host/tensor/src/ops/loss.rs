@@ -114,8 +114,12 @@ impl Tensor {
                     Reduction::None => share.mul(&reshaped(&context.grad, vector)?)?,
                     _ => share.mul(&context.grad)?,
                 };
-                let kernel = kernels::CrossEntropyBackward { label_smoothing };
-                let grad = gpu::like(WHAT, &[logits, index, sums, &scale], kernel)?;
+                let kernel = |dtype| kernels::CrossEntropyBackward {
+                    label_smoothing,
+                    dtype,
+                };
+                let inputs = [logits, index, sums, &scale];
+                let grad = gpu::in_type(context.taken(0), WHAT, &inputs, kernel)?;
                 Ok(vec![Some(reshaped(&grad, full)?)])
             },
         )

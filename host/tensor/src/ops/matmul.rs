@@ -64,21 +64,27 @@ impl Tensor {
         let (a, b) = (narrower(self, reduced)?, narrower(other, reduced)?);
         let out = product(&a, false, &b, b_turned, None, self.dtype())?;
         let shapes = (self.dims(), other.dims());
-        record_again(
+        let dtype = self.dtype();
+        let out = record_again(
             "matmul",
             out,
             &[self, other],
             |_| vec![a, b],
             move |context| {
                 let (a, b) = (&context.saved[0], &context.saved[1]);
-                let (g, dtype) = (narrower(&context.grad, reduced)?, context.grad.dtype());
+                let g = narrower(&context.grad, reduced)?;
+                // What is still to be summed is not rounded before.
+                let (for_x, for_y) = match a.shape()[..a.rank() - 2] == b.shape()[..b.rank() - 2] {
+                    true => (context.taken(0), context.taken(1)),
+                    false => (dtype, dtype),
+                };
                 let for_b = |a: &Tensor, g: &Tensor| match b_turned {
-                    true => product(g, true, a, false, None, dtype),
-                    false => product(a, true, g, false, None, dtype),
+                    true => product(g, true, a, false, None, for_y),
+                    false => product(a, true, g, false, None, for_y),
                 };
                 Ok(vec![
                     context.when(0, || {
-                        let for_a = product(&g, false, b, !b_turned, None, dtype)?;
+                        let for_a = product(&g, false, b, !b_turned, None, for_x)?;
                         sum_to(&for_a, &shapes.0)
                     })?,
                     context.when(1, || {
@@ -91,7 +97,8 @@ impl Tensor {
                 ])
             },
             || again(&[], move |x, _| x[0].multiplied(&x[1], b_turned, reduced)),
-        )
+        )?;
+        Ok(out.takes_gradient_in(reduced))
     }
 
     /// self · weightᵀ + bias: self [..., in], weight [out, in], bias [out].
@@ -170,28 +177,30 @@ impl Tensor {
         let full = self.dims();
         let backward = move |context: crate::tape::Backward<'_>| {
             let (x, w) = (&context.saved[0], &context.saved[1]);
-            let (wide, dtype) = (matrix(&context.grad)?, context.grad.dtype());
-            let g = narrower(&wide, reduced)?;
+            let given = matrix(&context.grad)?;
+            let g = narrower(&given, reduced)?;
+            let (for_x, for_w) = (context.taken(0), context.taken(1));
             Ok(vec![
                 context.when(0, || {
-                    reshaped(&product(&g, false, w, in_out, None, dtype)?, full)
+                    reshaped(&product(&g, false, w, in_out, None, for_x)?, full)
                 })?,
                 context.when(1, || match in_out {
-                    true => product(&matrix(x)?, true, &g, false, None, dtype),
-                    false => product(&g, true, &matrix(x)?, false, None, dtype),
+                    true => product(&matrix(x)?, true, &g, false, None, for_w),
+                    false => product(&g, true, &matrix(x)?, false, None, for_w),
                 })?,
-                context.when(2, || sum_leading(&wide, outputs))?,
+                context.when(2, || sum_leading(&given, outputs, context.taken(2)))?,
             ])
         };
         let parents: Vec<&Tensor> = [self, weight].into_iter().chain(bias).collect();
-        record_again(
+        let out = record_again(
             "linear",
             out,
             &parents,
             |_| vec![x, w],
             backward,
             || again(&[], move |x, _| x[0].line(&x[1], in_out, x.get(2), reduced)),
-        )
+        )?;
+        Ok(out.takes_gradient_in(reduced))
     }
 }
 
@@ -233,7 +242,7 @@ impl Tensor {
             };
             Ok(vec![
                 context.when(0, back)?,
-                context.when(1, || sum_leading(&g, outputs))?,
+                context.when(1, || sum_leading(&g, outputs, context.taken(1)))?,
             ])
         };
         let saved = |_: &Tensor| Vec::new();

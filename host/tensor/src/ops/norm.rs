@@ -392,7 +392,8 @@ impl Kept {
             .map(|sums| {
                 let sums = gpu::tensor(x, sums);
                 let columns = 2 * sums.shape()[2];
-                sum_leading(&sums.reshape(&[-1, columns as i64])?, columns)?.reshape(&[2, -1])
+                sum_leading(&sums.reshape(&[-1, columns as i64])?, columns, x.dtype())?
+                    .reshape(&[2, -1])
             })
             .transpose()?;
         let mut gradients = vec![for_x];

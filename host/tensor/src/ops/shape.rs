@@ -21,14 +21,15 @@ impl Tensor {
         let target = self.inferred(shape)?;
         let out = reshaped(self, target)?;
         let original = self.dims();
-        record_again(
+        let out = record_again(
             "reshape",
             out,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(reshaped(&context.grad, original)?)]),
             || again(&[], move |x, _| x[0].recorded_reshape("reshape", target)),
-        )
+        )?;
+        Ok(out.takes_gradient_as(self))
     }
 
     /// The shape that `reshape` is asked for.
@@ -97,7 +98,7 @@ impl Tensor {
             )));
         }
         let out = permuted(self, &axes)?;
-        record_again(
+        let out = record_again(
             "permute",
             out,
             &[self],
@@ -113,7 +114,8 @@ impl Tensor {
                 let order = dims.to_vec();
                 again(&[], move |x, _| x[0].permute(&order))
             },
-        )
+        )?;
+        Ok(out.takes_gradient_as(self))
     }
 
     /// Two dimensions exchanged.
@@ -126,14 +128,15 @@ impl Tensor {
         (0..self.rank()).for_each(|axis| axes.push(axis));
         axes.swap(a, b);
         let out = permuted(self, &axes)?;
-        record_again(
+        let out = record_again(
             "transpose",
             out,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(permuted(&context.grad, &axes)?)]),
             || again(&[], move |x, _| x[0].transpose(a as i32, b as i32)),
-        )
+        )?;
+        Ok(out.takes_gradient_as(self))
     }
 
     /// A new dimension of size 1, which will be dimension `dim`.
@@ -165,14 +168,15 @@ impl Tensor {
 
     fn recorded_reshape(&self, name: &'static str, shape: Dims) -> Result<Tensor, TensorError> {
         let original = self.dims();
-        record_again(
+        let out = record_again(
             name,
             reshaped(self, shape)?,
             &[self],
             |_| Vec::new(),
             move |context| Ok(vec![Some(reshaped(&context.grad, original)?)]),
             || again(&[], move |x, _| x[0].recorded_reshape(name, shape)),
-        )
+        )?;
+        Ok(out.takes_gradient_as(self))
     }
 
     /// Broadcasts dimensions of size 1; −1 keeps a dimension. New dimensions may be put in front.
@@ -231,7 +235,7 @@ impl Tensor {
             )));
         }
         let out = narrowed(self, axis, start, len)?;
-        record_again(
+        let out = record_again(
             "narrow",
             out,
             &[self],
@@ -243,7 +247,8 @@ impl Tensor {
                 Ok(vec![Some(context.grad)])
             },
             || again(&[], move |x, _| x[0].narrow(axis as i32, start, len)),
-        )
+        )?;
+        Ok(out.takes_gradient_as(self))
     }
 
     /// The elements along `dims` in reverse order.

@@ -108,7 +108,7 @@ impl Tape {
             let Operation { index, name, .. } = operation;
             let (value, saved, run) = operation
                 .run(&values)
-                .map_err(|error| super::named(name, error))?;
+                .map_err(|error| super::backward::named(name, error))?;
             self.shared().state.lock().held.add(&value);
             values.insert(index, value);
             found.push((index, saved, run));

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::{Tensor, TensorError, dims::Dims, ops};
+use crate::{DType, Tensor, TensorError, dims::Dims, ops};
 
 /// Where the gradient of a part of a value belongs.
 #[derive(Clone, Copy, Debug)]
@@ -29,51 +29,65 @@ impl Pending {
         }
     }
 
-    pub fn add(&mut self, gradient: Tensor, place: Option<Place>) -> Result<(), TensorError> {
+    /// Sums are in `dtype`, the value's type; a single gradient stays in the one in which it came.
+    pub fn add(
+        &mut self,
+        gradient: Tensor,
+        place: Option<Place>,
+        dtype: DType,
+    ) -> Result<(), TensorError> {
         if let Some(place) = place {
             self.parts.push((place, gradient));
             return Ok(());
         }
         self.whole = Some(match self.whole.take() {
-            Some(sum) => sum.accumulate(gradient)?,
+            Some(sum) => sum.cast(dtype)?.accumulate(gradient.cast(dtype)?)?,
             None => gradient,
         });
         Ok(())
     }
 
-    /// The sum, for a value of `shape`; nothing if nothing came.
-    pub fn finish(mut self, shape: &Dims) -> Result<Option<Tensor>, TensorError> {
+    /// The sum, for a value of `shape` and `dtype`; nothing if nothing came.
+    pub fn finish(mut self, shape: &Dims, dtype: DType) -> Result<Option<Tensor>, TensorError> {
         if self.parts.is_empty() {
             return Ok(self.whole);
         }
         self.parts
             .sort_by_key(|(place, _)| (place.axis, place.start));
-        if let Some(axis) = self.tiled(shape) {
-            let parts: Vec<&Tensor> = self.parts.iter().map(|(_, part)| part).collect();
-            let joined = Tensor::cat(&parts, axis as i32)?;
-            self.parts.clear();
-            self.add(joined, None)?;
+        let parts = std::mem::take(&mut self.parts);
+        if let Some(axis) = tiled(&parts, shape) {
+            let joined = joined(&parts, axis, dtype)?;
+            self.add(joined, None, dtype)?;
             return Ok(self.whole);
         }
-        for (place, part) in std::mem::take(&mut self.parts) {
-            self.add(
-                ops::among_zeros(&part, place.axis, place.start, shape)?,
-                None,
-            )?;
+        for (place, part) in parts {
+            let whole = ops::among_zeros(&part, place.axis, place.start, shape)?;
+            self.add(whole, None, dtype)?;
         }
         Ok(self.whole)
     }
+}
 
-    /// The dimension along which the parts, in order, make up the whole.
-    fn tiled(&self, shape: &Dims) -> Option<usize> {
-        let axis = self.parts.first()?.0.axis;
-        let mut end = 0;
-        for (place, part) in &self.parts {
-            if place.axis != axis || place.start != end {
-                return None;
-            }
-            end += part.shape()[axis];
+/// The dimension along which the parts, in order, make up the whole.
+fn tiled(parts: &[(Place, Tensor)], shape: &Dims) -> Option<usize> {
+    let axis = parts.first()?.0.axis;
+    let mut end = 0;
+    for (place, part) in parts {
+        if place.axis != axis || place.start != end {
+            return None;
         }
-        (end == shape[axis]).then_some(axis)
+        end += part.shape()[axis];
     }
+    (end == shape[axis]).then_some(axis)
+}
+
+/// The parts one after the other; in `dtype` unless all came in one other type.
+fn joined(parts: &[(Place, Tensor)], axis: usize, dtype: DType) -> Result<Tensor, TensorError> {
+    let first = parts.first().map_or(dtype, |(_, part)| part.dtype());
+    let alike = parts.iter().all(|(_, part)| part.dtype() == first);
+    let parts: Vec<Tensor> = parts
+        .iter()
+        .map(|(_, part)| part.cast(if alike { first } else { dtype }))
+        .collect::<Result<_, _>>()?;
+    Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis as i32)
 }

@@ -260,3 +260,95 @@ fn gradients_of_parts_are_those_of_the_whole() {
         }
     }
 }
+
+/// An operation whose gradient is `slope`, in the type in which x takes it.
+fn gives(x: &Tensor, slope: f32, expected: DType) -> Tensor {
+    record(
+        "gives",
+        x.detach().unwrap(),
+        &[x],
+        |_| Vec::new(),
+        move |context| {
+            assert_eq!(context.taken(0), expected);
+            let grad = Tensor::full(
+                context.grad.shape(),
+                f64::from(slope),
+                DType::F32,
+                &Device::cpu(),
+            )?;
+            Ok(vec![Some(grad.cast(expected)?)])
+        },
+    )
+    .unwrap()
+}
+
+/// An operation that uses its gradient in bfloat16; what it got is put into `got`.
+fn takes(x: &Tensor, got: &Arc<Mutex<Option<Tensor>>>) -> Tensor {
+    let got = got.clone();
+    let out = record(
+        "takes",
+        x.detach().unwrap(),
+        &[x],
+        |_| Vec::new(),
+        move |context| {
+            *got.lock() = Some(context.grad.detach()?);
+            Ok(vec![Some(context.grad.cast(DType::F32)?)])
+        },
+    );
+    out.unwrap().takes_gradient_in(Some(DType::BF16))
+}
+
+#[test]
+fn gradients_come_in_the_type_in_which_they_are_used() {
+    // 1 + 2⁻¹², which bfloat16 rounds to 1.
+    let fine = 1.0 + 1.0 / 4096.0;
+    let run = |build: &dyn Fn(&Tensor) -> Tensor| -> (DType, Vec<f32>) {
+        let tape = Tape::new();
+        tape.autocast(Some(DType::BF16));
+        let got = Arc::new(Mutex::new(None));
+        let x = tape.leaf(&vector(&[0.0; 4])).unwrap();
+        let y = build(&takes(&x, &got));
+        tape.backward(&y.sum(&[], false).unwrap()).unwrap();
+        let got = got.lock().take().unwrap();
+        (
+            got.dtype(),
+            got.cast(DType::F32).unwrap().to_f32_vec().unwrap(),
+        )
+    };
+    let half = DType::BF16;
+    let whole = |y: &Tensor| gives(y, fine, half);
+    assert_eq!(run(&whole), (half, vec![1.0; 4]));
+    // Views hand it on.
+    let viewed = |y: &Tensor| {
+        let y = y.reshape(&[2, 2]).unwrap().permute(&[1, 0]).unwrap();
+        gives(
+            &y.unsqueeze(0).unwrap().transpose(0, 1).unwrap(),
+            fine,
+            half,
+        )
+    };
+    assert_eq!(run(&viewed), (half, vec![1.0; 4]));
+    let part = |y: &Tensor, start: usize| y.narrow(0, start, 2).unwrap();
+    let parts = |y: &Tensor| {
+        let first = gives(&part(y, 0), fine, half);
+        Tensor::cat(&[&first, &gives(&part(y, 2), 2.0, half)], 0).unwrap()
+    };
+    assert_eq!(run(&parts), (half, vec![1.0, 1.0, 2.0, 2.0]));
+    // What does not know of it gives the value's own type, and so does a sum.
+    let plain = |y: &Tensor| y.mul_scalar(f64::from(fine)).unwrap();
+    assert_eq!(run(&plain), (DType::F32, vec![fine; 4]));
+    let sum = |y: &Tensor| gives(y, 1.0, half).add(&plain(y)).unwrap();
+    assert_eq!(run(&sum), (DType::F32, vec![1.0 + fine; 4]));
+    let twice = |y: &Tensor| gives(y, 256.0, half).add(&gives(y, 1.0, half)).unwrap();
+    assert_eq!(run(&twice), (DType::F32, vec![257.0; 4]));
+    let mixed = |y: &Tensor| {
+        let first = gives(&part(y, 0), 2.0, half);
+        Tensor::cat(&[&first, &plain(&part(y, 2))], 0).unwrap()
+    };
+    assert_eq!(run(&mixed), (DType::F32, vec![2.0, 2.0, fine, fine]));
+    let overlapping = |y: &Tensor| {
+        let first = gives(&part(y, 0), 2.0, half);
+        Tensor::cat(&[&first, &gives(&part(y, 1), 1.0, half)], 0).unwrap()
+    };
+    assert_eq!(run(&overlapping), (DType::F32, vec![2.0, 3.0, 1.0, 0.0]));
+}

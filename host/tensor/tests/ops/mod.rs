@@ -12,6 +12,7 @@ mod gpt;
 mod misuse;
 pub mod nd;
 mod plain;
+mod reduced;
 mod simple;
 mod training;
 
@@ -95,6 +96,8 @@ pub fn training(device: &Device) {
             training::embedding,
             training::bias,
             training::model,
+            reduced::gradients_of_products,
+            reduced::of_several,
             attention::in_training,
             attention::in_serving,
         ],
