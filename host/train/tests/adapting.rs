@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{Place, place, spec};
 use tenon_tensor::{Device, params::SafetensorsFile};
 use tenon_track::Run;
-use tenon_train::{ADAPTER, LoraSpec, QuantizationSpec, TrainSpec, WEIGHTS};
+use tenon_train::{ADAPTER, LoraSpec, PreferenceSpec, QuantizationSpec, TrainSpec, WEIGHTS};
 
 /// Place with a model that knows the alphabet, and a dataset of it backwards.
 fn taught() -> (Place, Run) {
@@ -56,6 +56,21 @@ fn values(path: &std::path::Path) -> BTreeMap<String, Vec<f32>> {
     let read =
         |(name, tensor): (String, tenon_tensor::Tensor)| (name, tensor.to_f32_vec().unwrap());
     tensors.into_iter().map(read).collect()
+}
+
+/// A training that was stopped after some steps.
+fn stopped(place: &Place, spec: TrainSpec) -> Run {
+    let run = place.jobs.train(spec).unwrap();
+    support::until("some steps are done", || {
+        let run = place.platform().tracker.run(&run.id).unwrap();
+        // Its progress begins with the rows that are read.
+        let losses = run.metrics.get("train/loss");
+        losses.is_some_and(|losses| losses.count >= 5)
+    });
+    place.jobs.stop(&run.id).unwrap();
+    let run = place.jobs.wait(&run.id).unwrap();
+    assert_eq!(run.status.name(), "interrupted");
+    run
 }
 
 #[test]
@@ -164,16 +179,7 @@ fn an_adapted_training_that_was_stopped_goes_on_where_it_was() {
         ..tuned(steps)
     };
     let whole = place.finish(adapted(400));
-    let run = place.jobs.train(adapted(400)).unwrap();
-    support::until("some steps are done", || {
-        let run = place.platform().tracker.run(&run.id).unwrap();
-        // Its progress begins with the rows that are read.
-        let losses = run.metrics.get("train/loss");
-        losses.is_some_and(|losses| losses.count >= 5)
-    });
-    place.jobs.stop(&run.id).unwrap();
-    let stopped = place.jobs.wait(&run.id).unwrap();
-    assert_eq!(stopped.status.name(), "interrupted");
+    let run = stopped(&place, adapted(400));
     // What it started from is kept by the model that it started from.
     let folder = place.folder.path().join("runs").join(&run.id);
     let checkpoints = std::fs::read_dir(folder).unwrap();
@@ -306,5 +312,45 @@ fn adapters_over_rounded_weights_learn_too() {
         });
         let found = again.metrics["eval/loss"].last;
         assert!((found - last).abs() < 1e-4, "{found}, not {last}");
+    }
+}
+
+/// The reference is the very model that is trained, before its first step: rounded where that is rounded.
+#[test]
+fn preferences_are_measured_against_the_model_before_its_first_step() {
+    let (place, _) = taught();
+    let pairs: String = support::alphabet(64, 12)
+        .lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let text = row["text"].as_str().unwrap();
+            let backwards: String = text.chars().rev().collect();
+            format!("{}\n", json!({"chosen": backwards, "rejected": text}))
+        })
+        .collect();
+    support::import(place.platform(), "pairs", &[("train", pairs)]);
+    let quantized = LoraSpec {
+        quantize: Some(QuantizationSpec::Nf4),
+        ..LoraSpec::default()
+    };
+    for lora in [None, Some(LoraSpec::default()), Some(quantized)] {
+        let spec = |steps| TrainSpec {
+            lora: lora.clone(),
+            preference: Some(PreferenceSpec::default()),
+            dataset: "pairs".into(),
+            learning_rate: 1e-3,
+            eval_every: None,
+            ..tuned(steps)
+        };
+        let whole = place.finish(spec(200));
+        let losses = place.points(&whole.id, "train/loss");
+        let (first, last) = (losses[0].1, losses[losses.len() - 1].1);
+        assert!((first - 2f64.ln()).abs() < 1e-6, "{lora:?}: {first}");
+        assert!(last < 0.6, "{lora:?}: {last}");
+        // What was learnt before the stop is not taken for the reference.
+        let run = stopped(&place, spec(200));
+        place.jobs.resume(&run.id).unwrap();
+        let run = support::finished(place.jobs.wait(&run.id).unwrap());
+        assert_eq!(support::weights(&run), support::weights(&whole), "{lora:?}");
     }
 }

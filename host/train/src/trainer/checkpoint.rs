@@ -72,6 +72,11 @@ impl Checkpoint {
         self.folder.join(PARAMS)
     }
 
+    /// The parameters.
+    pub fn values(&self, device: &Device) -> Result<Vec<(String, Tensor)>> {
+        Ok(SafetensorsFile::open(&self.params())?.tensors(device)?)
+    }
+
     /// What the optimiser remembers.
     pub fn optimizer(&self) -> Result<OptimizerState> {
         let file = SafetensorsFile::open(&self.folder.join(OPTIMIZER))?;

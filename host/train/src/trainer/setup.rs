@@ -1,7 +1,7 @@
 //! Everything that a training needs, in memory: from the plan, and from a checkpoint where there is
 //! one.
 
-use std::{cell::RefCell, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use serde_json::json;
 use tenon_data::{
@@ -28,7 +28,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    PreferenceSpec, Result, TrainError,
+    Result, TrainError,
     jobs::Job,
     prepare::{Split, TrainPlan, readings},
 };
@@ -66,7 +66,9 @@ impl<'j> Trainer<'j> {
                 None => drop(params.load_safetensors(&weights)?),
             }
         }
-        if let Some(checkpoint) = &checkpoint {
+        // Preferences are measured against the model as it was, which is asked first.
+        let later = plan.spec.preference.is_some();
+        if let (Some(checkpoint), false) = (&checkpoint, later) {
             params.load_safetensors(&checkpoint.params())?;
         }
         for pattern in &plan.spec.freeze {
@@ -114,8 +116,7 @@ impl<'j> Trainer<'j> {
             ("train_tokens", json!(rows.tokens())),
         ];
         let mut loader = Loader::new(rows, options.clone())?;
-        let reference = Reference::open(job, plan, tokenizer.as_ref())?;
-        let preference = reference.as_ref().map(|r| r.ask(&loader)).transpose()?;
+        let preference = reference(job, plan, &mut model, &loader)?;
         let eval = match &plan.eval {
             Some(split) => {
                 let rows = encode(split, plan.spec.eval_rows)?;
@@ -127,12 +128,16 @@ impl<'j> Trainer<'j> {
                     ..options
                 };
                 let loader = Loader::new(rows, options)?;
-                let preference = reference.as_ref().map(|r| r.ask(&loader)).transpose()?;
+                let preference = reference(job, plan, &mut model, &loader)?;
                 Some(EvalSet::new(loader, preference, split.reference()))
             }
             None => None,
         };
-        drop(reference);
+        if let (Some(checkpoint), true) = (&checkpoint, later) {
+            for (name, value) in checkpoint.values(&device)? {
+                model.params().set(&name, value)?;
+            }
+        }
         let pace = Pace::new(&plan.spec, loader.batches());
         let facts = facts.map(|(name, value)| (name.to_owned(), value));
         let total = pace.steps().map(|n| ("total_steps".to_owned(), json!(n)));
@@ -273,49 +278,26 @@ fn read(
     )?)
 }
 
-/// The model that a training of preferences starts from, as it was then.
-struct Reference<'j> {
-    job: &'j Job,
-    plan: &'j TrainPlan,
-    spec: &'j PreferenceSpec,
-    model: RefCell<Model>,
-}
-
-impl<'j> Reference<'j> {
-    fn open(
-        job: &'j Job,
-        plan: &'j TrainPlan,
-        tokenizer: Option<&Arc<Tokenizer>>,
-    ) -> Result<Option<Self>> {
-        let (Some(spec), Some(parent)) = (&plan.spec.preference, &plan.parent) else {
-            return Ok(None);
-        };
-        let platform = job.platform();
-        let params = Params::new(&platform.device()?, plan.seeds.weights);
-        let weights = parent.weights.parse()?;
-        params.load_safetensors(&platform.store.blobs().verified_path(&weights)?)?;
-        let model = open_model(job, plan, params, tokenizer)?;
-        Ok(Some(Self {
-            job,
-            plan,
-            spec,
-            model: RefCell::new(model),
-        }))
-    }
-
-    /// What it says of the rows, to learn or measure preferences with.
-    fn ask(&self, rows: &Loader) -> Result<Preference> {
-        say(self.job, "asking the reference")?;
-        let model = &mut self.model.borrow_mut();
-        // About every row, also those that an epoch leaves out.
-        let options = BatchOptions {
-            shuffle: false,
-            drop_last: false,
-            ..rows.options().clone()
-        };
-        let all = Loader::new(rows.rows().clone(), options)?;
-        Preference::new(self.spec, &self.plan.recipe.name, model, &all, self.job)
-    }
+/// What the model says of rows before it is trained, to learn or measure preferences with; nothing where there
+/// are none.
+fn reference(
+    job: &Job,
+    plan: &TrainPlan,
+    model: &mut Model,
+    rows: &Loader,
+) -> Result<Option<Preference>> {
+    let Some(spec) = &plan.spec.preference else {
+        return Ok(None);
+    };
+    say(job, "asking the reference")?;
+    // About every row, also those that an epoch leaves out.
+    let options = BatchOptions {
+        shuffle: false,
+        drop_last: false,
+        ..rows.options().clone()
+    };
+    let all = Loader::new(rows.rows().clone(), options)?;
+    Preference::new(spec, &plan.recipe.name, model, &all, job).map(Some)
 }
 
 /// How many numbers are trained. Refuses patterns that choose nothing, and a model of which nothing is
