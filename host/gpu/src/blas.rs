@@ -32,18 +32,15 @@ use plan::{Matrix, PROBLEMS, Problem};
 
 /// What products need on one device.
 struct Products {
-    library: Mutex<Library>,
+    /// The thread that runs CubeCL's commands runs these between them, in the order in which both were asked for.
+    library: DeviceHandle<Library>,
     /// The problems that were met, and whether the library solves them.
     solved: Mutex<HashMap<Problem, bool>>,
-    thread: DeviceHandle<OnDeviceThread>,
 }
 
-/// What the thread of a device runs between CubeCL's commands, in the order in which both were asked for.
-struct OnDeviceThread;
-
-impl DeviceService for OnDeviceThread {
+impl DeviceService for Library {
     fn init(_: DeviceId) -> Self {
-        Self
+        unreachable!("it is there before anything is asked of it")
     }
 
     fn utilities(&self) -> Arc<dyn Any + Send + Sync> {
@@ -53,11 +50,12 @@ impl DeviceService for OnDeviceThread {
 
 impl Products {
     fn start(device: usize) -> Result<Self, Failure> {
+        let library = Library::start(device)?;
         let thread = burn_cuda::CudaDevice::new(device).to_id();
+        let library = DeviceHandle::insert(thread, library);
         Ok(Self {
-            library: Mutex::new(Library::start(device)?),
+            library: library.map_err(|error| Failure::from(format!("{error:?}")))?,
             solved: Mutex::new(HashMap::new()),
-            thread: DeviceHandle::new(thread),
         })
     }
 }
@@ -96,13 +94,13 @@ pub(crate) fn matmul(
     let problem = Problem::new(kinds, [left, right, result], alignments, bias.is_some());
     let solved = locked(&products.solved).get(&problem).copied();
     let run = {
-        let (products, out) = (products.clone(), out.clone());
-        move || multiply(&products, problem, [&lhs, &rhs, &out], bias.as_ref())
+        let out = out.clone();
+        move |library: &mut Library| multiply(library, problem, [&lhs, &rhs, &out], bias.as_ref())
     };
     match solved {
         Some(true) => {
             // Whoever asked need not wait. A failure is told as that of a kernel: by a panic of that thread.
-            products.thread.submit(move |_| match run() {
+            products.library.submit(move |library| match run(library) {
                 Ok(true) => {}
                 Ok(false) => panic!("{FAILED}: the library has no kernel any more"),
                 Err(reason) => panic!("{FAILED}: {reason}"),
@@ -111,7 +109,7 @@ pub(crate) fn matmul(
         }
         Some(false) => None,
         None => {
-            let done = products.thread.exclusive(run);
+            let done = products.library.submit_blocking(run);
             match done.map_err(|error| format!("{error:?}")).flatten() {
                 Ok(done) => {
                     let mut solved = locked(&products.solved);
@@ -133,7 +131,7 @@ const FAILED: &str = "a product of matrices failed";
 /// On the thread that launches kernels: what was launched before is on its stream by then, and asking there for
 /// memory costs no further way there and back. False if the library does not solve the problem.
 fn multiply(
-    products: &Products,
+    library: &mut Library,
     problem: Problem,
     matrices: [&CudaTensor; 3],
     bias: Option<&CudaTensor>,
@@ -147,7 +145,7 @@ fn multiply(
     let bias = bias.map(resource).transpose()?;
     let pointers = held.each_ref().map(|held| held.resource().ptr);
     let bias = bias.as_ref().map(|held| held.resource().ptr);
-    let done = locked(&products.library).multiply(problem, pointers, bias);
+    let done = library.multiply(problem, pointers, bias);
     done.map_err(|failure| failure.reason)
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Library {
 }
 
 // SAFETY: none of these belongs to a thread: the context is made current before each use, and the rest is
-// used by one thread at a time, under the mutex around the whole.
+// used by one thread at a time, which has the whole for itself.
 unsafe impl Send for Library {}
 
 impl Library {

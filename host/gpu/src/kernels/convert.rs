@@ -6,7 +6,8 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows, Team, row_of, unit_of},
+    row::{self, Rows},
+    team::{Team, row_of, unit_of},
 };
 
 /// Columns that a unit has at a time: reads that wait for memory together.

@@ -6,7 +6,8 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows, Team, max_of_units, row_of, sum_of_units, unit_of},
+    row::{self, Rows},
+    team::{Team, max_of_units, row_of, sum_of_units, unit_of},
 };
 
 /// The loss of each row: lse − (1 − ε)·x[target] − ε·mean(x).
@@ -19,9 +20,10 @@ pub struct CrossEntropy {
     pub label_smoothing: f32,
 }
 
+/// Pitches are in vectors here, of which the last of a row may be no longer in it.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward<I: Int>(
-    x: &Array<f32>,
+fn forward<I: Int, N: Size>(
+    x: &Array<Vector<f32, N>>,
     targets: &Array<I>,
     losses: &mut Array<f32>,
     sums: &mut Array<f32>,
@@ -44,23 +46,37 @@ fn forward<I: Int>(
     let mut own = f32::min_value();
     let mut sum = 0.0f32;
     let mut total = 0.0f32;
-    let mut col = unit;
-    while col < cols {
-        let value = x[start + col];
-        if value > own {
-            sum *= f32::exp(own - value);
-            own = value;
+    let mut at = unit;
+    while at * N::value() < cols {
+        let values = x[start + at];
+        #[unroll]
+        for lane in 0..N::value() {
+            if at * N::value() + lane < cols {
+                let value = values[lane];
+                if value > own {
+                    sum *= f32::exp(own - value);
+                    own = value;
+                }
+                sum += f32::exp(value - own);
+                total += value;
+            }
         }
-        sum += f32::exp(value - own);
-        total += value;
-        col += comptime!(team.width());
+        at += comptime!(team.width());
     }
     let largest = max_of_units(own, &mut shared, team);
     let sum = sum_of_units(sum * f32::exp(own - largest), &mut shared, team);
     let lse = largest + f32::ln(sum);
     let mean = sum_of_units(total, &mut shared, team) / f32::cast_from(cols);
     if unit == 0 {
-        let hit = x[start + usize::cast_from(targets[row])];
+        let target = usize::cast_from(targets[row]);
+        let near = x[start + target / N::value()];
+        let mut hit = 0.0f32;
+        #[unroll]
+        for lane in 0..N::value() {
+            if target % N::value() == lane {
+                hit = near[lane];
+            }
+        }
         sums[row] = lse;
         let mut loss = (1.0 - smoothing) * (lse - hit);
         // Of classes that are ruled out the mean is infinite, and 0 times that is no number.
@@ -75,23 +91,26 @@ impl Kernel for CrossEntropy {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [x, targets] = exactly(inputs);
         let (x, targets) = (Rows::of(x), into_contiguous(targets));
-        let team = Team::of(&x.tensor.client, x.cols);
+        let size = Rows::vector_over_gaps(&[&x]);
+        let team = Team::of(&x.tensor.client, x.cols.div_ceil(size));
         let [losses, sums] = [(); 2].map(|()| row::new(&x.tensor, [x.rows].into()));
         let ints = targets.dtype.into();
-        // SAFETY: the kernel stays within `rows` and `cols`, and targets are below `cols`.
+        // SAFETY: vectors of `size` stay within the memory of x; the kernel stays within `rows` and `cols`, and
+        // targets are below `cols`.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
                 team.cubes(x.rows),
                 team.dim(),
                 Rows::address(&[&x]),
+                size,
                 x.arg(),
                 targets.into_array_arg(),
                 losses.clone().into_array_arg(),
                 sums.clone().into_array_arg(),
                 x.rows,
                 x.cols,
-                x.pitch,
+                x.pitch / size,
                 self.label_smoothing,
                 team,
                 ints,
@@ -112,13 +131,14 @@ pub struct CrossEntropyBackward {
     pub dtype: DType,
 }
 
+/// As [`forward`].
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn backward<F: Float, I: Int>(
-    x: &Array<f32>,
+fn backward<F: Float, I: Int, N: Size>(
+    x: &Array<Vector<f32, N>>,
     targets: &Array<I>,
     sums: &Array<f32>,
     scales: &Array<f32>,
-    dx: &mut Array<F>,
+    dx: &mut Array<Vector<F, N>>,
     rows: usize,
     cols: usize,
     x_pitch: usize,
@@ -134,19 +154,25 @@ fn backward<F: Float, I: Int>(
     }
     let (target, lse, scale) = (usize::cast_from(targets[row]), sums[row], scales[row]);
     let rest = smoothing / f32::cast_from(cols);
-    let mut col = unit_of(team);
-    while col < cols {
-        let mut value = f32::exp(x[row * x_pitch + col] - lse) - rest;
-        if col == target {
-            value -= 1.0 - smoothing;
+    let mut at = unit_of(team);
+    while at * N::value() < cols {
+        let values = x[row * x_pitch + at];
+        let mut results = Vector::<F, N>::empty();
+        #[unroll]
+        for lane in 0..N::value() {
+            let mut value = f32::exp(values[lane] - lse) - rest;
+            if at * N::value() + lane == target {
+                value -= 1.0 - smoothing;
+            }
+            value *= scale;
+            // Rows that do not count, whatever is in them.
+            if scale == 0.0 {
+                value = 0.0f32;
+            }
+            results[lane] = F::cast_from(value);
         }
-        value *= scale;
-        // Rows that do not count, whatever is in them.
-        if scale == 0.0 {
-            value = 0.0f32;
-        }
-        dx[row * dx_pitch + col] = F::cast_from(value);
-        col += comptime!(team.width());
+        dx[row * dx_pitch + at] = results;
+        at += comptime!(team.width());
     }
 }
 
@@ -157,15 +183,18 @@ impl Kernel for CrossEntropyBackward {
         let (sums, scales) = (into_contiguous(sums), into_contiguous(scales));
         let shape = x.tensor.meta.shape().clone();
         let dx = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
-        let team = Team::of(&x.tensor.client, x.cols);
+        let size = Rows::vector_over_gaps(&[&x, &dx]);
+        let team = Team::of(&x.tensor.client, x.cols.div_ceil(size));
         let ints = targets.dtype.into();
-        // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
+        // SAFETY: vectors of `size` stay within the memory of x and dx; the kernel stays within `rows` and
+        // `cols`, which all of these have.
         unsafe {
             backward::launch_unchecked::<R>(
                 &x.tensor.client,
                 team.cubes(x.rows),
                 team.dim(),
                 Rows::address(&[&x, &dx]),
+                size,
                 x.arg(),
                 targets.into_array_arg(),
                 sums.into_array_arg(),
@@ -173,8 +202,8 @@ impl Kernel for CrossEntropyBackward {
                 dx.arg(),
                 x.rows,
                 x.cols,
-                x.pitch,
-                dx.pitch,
+                x.pitch / size,
+                dx.pitch / size,
                 self.label_smoothing,
                 team,
                 self.dtype.into(),

@@ -61,10 +61,11 @@ fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
     f32::cast_from((d_high ^ (d_high >> 31)) >> 8) * (1.0 / 16_777_216.0)
 }
 
+/// Counts, columns and pitches are in vectors here, of which each unit has one.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward<F: Float, G: Float>(
-    x: &Array<F>,
-    y: &mut Array<G>,
+fn forward<F: Float, G: Float, N: Size>(
+    x: &Array<Vector<F, N>>,
+    y: &mut Array<Vector<G, N>>,
     count: usize,
     cols: usize,
     x_pitch: usize,
@@ -80,11 +81,18 @@ fn forward<F: Float, G: Float>(
     if index >= count {
         terminate!();
     }
-    let mut value = G::new(0.0);
-    if uniform(u32::cast_from(index), key_low, key_high) >= p {
-        value = G::cast_from(f32::cast_from(x[place(index, cols, x_pitch)]) * scale);
+    let values = x[place(index, cols, x_pitch)];
+    let mut results = Vector::<G, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        let mut value = 0.0f32;
+        let element = u32::cast_from(index * N::value() + lane);
+        if uniform(element, key_low, key_high) >= p {
+            value = f32::cast_from(values[lane]) * scale;
+        }
+        results[lane] = G::cast_from(value);
     }
-    y[place(index, cols, y_pitch)] = value;
+    y[place(index, cols, y_pitch)] = results;
 }
 
 impl Kernel for Dropout {
@@ -92,21 +100,23 @@ impl Kernel for Dropout {
         let [x] = exactly(inputs).map(Rows::of);
         let shape = x.tensor.meta.shape().clone();
         let y = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
-        let count = x.rows * x.cols;
+        let size = Rows::vector(&[&x, &y]);
+        let count = x.rows * x.cols / size;
         let dim = CubeDim::new_1d(256);
-        // SAFETY: the kernel stays below `count`, and both have so many elements.
+        // SAFETY: the kernel stays below `count`, and both have so many vectors.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
                 calculate_cube_count_elemwise(&x.tensor.client, count, dim),
                 dim,
                 Rows::address(&[&x, &y]),
+                size,
                 x.arg(),
                 y.arg(),
                 count,
-                x.cols,
-                x.pitch,
-                y.pitch,
+                x.cols / size,
+                x.pitch / size,
+                y.pitch / size,
                 self.p,
                 1.0 / (1.0 - self.p),
                 self.key as u32,

@@ -8,7 +8,8 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel, exactly,
-    row::{Rows, Team, sum_of_units},
+    row::Rows,
+    team::{Team, sum_of_units},
 };
 
 /// Row i of the result is the sum of the rows of dy whose id is i, in their order: the same bits every time.

@@ -16,6 +16,7 @@ mod rotary;
 pub(crate) mod row;
 mod softmax;
 mod square_sum;
+mod team;
 
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::client::ComputeClient;

@@ -5,7 +5,8 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{self, Rows, Team, row_of, sum_of_units, unit_of},
+    row::{self, Rows},
+    team::{Team, row_of, sum_of_units, unit_of},
 };
 
 /// x → (x − mean) / √(variance + eps) · weight + bias, or x / √(mean(x²) + eps) · weight.

@@ -6,7 +6,7 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{
     Kernel, exactly,
-    row::{self, Rows, place},
+    row::{self, Rows, place, position},
 };
 
 /// √(2/π) and the cubic factor of GELU's tanh form; 1/√2, 1/√(2π).
@@ -16,8 +16,6 @@ const FRAC_1_SQRT_2: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const FRAC_1_SQRT_TAU: f32 = 0.398_942_3;
 
 const UNITS: u32 = 256;
-/// Elements of a unit: reads that wait for memory together.
-const EACH: usize = 4;
 
 /// Which function.
 ///
@@ -81,17 +79,13 @@ fn slope(x: f32, #[comptime] function: Pointwise) -> f32 {
     }
 }
 
-/// The number of one of the elements of this unit, among all. Those of a cube are side by side at each step.
-#[cube]
-fn several(#[comptime] step: usize) -> usize {
-    (CUBE_POS * EACH + step) * comptime!(UNITS as usize) + UNIT_POS as usize
-}
-
+/// Counts, columns and pitches are in vectors here, of which each unit has one: reads that wait for memory
+/// together.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn forward(
-    x: &Array<f32>,
-    up: &Array<f32>,
-    y: &mut Array<f32>,
+fn forward<N: Size>(
+    x: &Array<Vector<f32, N>>,
+    up: &Array<Vector<f32, N>>,
+    y: &mut Array<Vector<f32, N>>,
     count: usize,
     cols: usize,
     x_pitch: usize,
@@ -99,27 +93,36 @@ fn forward(
     y_pitch: usize,
     #[comptime] function: Pointwise,
 ) {
-    #[unroll]
-    for step in 0..EACH {
-        let index = several(step);
-        if index < count {
-            let value = x[place(index, cols, x_pitch)];
-            let mut out = value * share(value, function);
-            if comptime!(function == Pointwise::SiluMul) {
-                out *= up[place(index, cols, up_pitch)];
-            }
-            y[place(index, cols, y_pitch)] = out;
-        }
+    let index = position();
+    if index >= count {
+        terminate!();
     }
+    let values = x[place(index, cols, x_pitch)];
+    let mut ups = values;
+    if comptime!(function == Pointwise::SiluMul) {
+        ups = up[place(index, cols, up_pitch)];
+    }
+    let mut results = Vector::<f32, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        let value = values[lane];
+        let mut out = value * share(value, function);
+        if comptime!(function == Pointwise::SiluMul) {
+            out *= ups[lane];
+        }
+        results[lane] = out;
+    }
+    y[place(index, cols, y_pitch)] = results;
 }
 
+/// As [`forward`].
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn backward<F: Float, G: Float>(
-    x: &Array<f32>,
-    up: &Array<f32>,
-    dy: &Array<F>,
-    dx: &mut Array<G>,
-    dup: &mut Array<G>,
+fn backward<F: Float, G: Float, N: Size>(
+    x: &Array<Vector<f32, N>>,
+    up: &Array<Vector<f32, N>>,
+    dy: &Array<Vector<F, N>>,
+    dx: &mut Array<Vector<G, N>>,
+    dup: &mut Array<Vector<G, N>>,
     count: usize,
     cols: usize,
     x_pitch: usize,
@@ -130,26 +133,38 @@ fn backward<F: Float, G: Float>(
     #[define(F)] _of_dy: StorageType,
     #[define(G)] _of_dx: StorageType,
 ) {
+    let index = position();
+    if index >= count {
+        terminate!();
+    }
+    let values = x[place(index, cols, x_pitch)];
+    let grads = dy[place(index, cols, dy_pitch)];
+    let mut ups = values;
+    if comptime!(function == Pointwise::SiluMul) {
+        ups = up[place(index, cols, up_pitch)];
+    }
+    let mut for_x = Vector::<G, N>::empty();
+    let mut for_up = Vector::<G, N>::empty();
     #[unroll]
-    for step in 0..EACH {
-        let index = several(step);
-        if index < count {
-            let value = x[place(index, cols, x_pitch)];
-            let mut grad = f32::cast_from(dy[place(index, cols, dy_pitch)]);
-            let out = place(index, cols, dx_pitch);
-            if comptime!(function == Pointwise::SiluMul) {
-                dup[out] = G::cast_from(grad * value * share(value, function));
-                grad *= up[place(index, cols, up_pitch)];
-            }
-            dx[out] = G::cast_from(grad * slope(value, function));
+    for lane in 0..N::value() {
+        let value = values[lane];
+        let mut grad = f32::cast_from(grads[lane]);
+        if comptime!(function == Pointwise::SiluMul) {
+            for_up[lane] = G::cast_from(grad * value * share(value, function));
+            grad *= ups[lane];
         }
+        for_x[lane] = G::cast_from(grad * slope(value, function));
+    }
+    let out = place(index, cols, dx_pitch);
+    dx[out] = for_x;
+    if comptime!(function == Pointwise::SiluMul) {
+        dup[out] = for_up;
     }
 }
 
 fn launch<R: CubeRuntime>(count: usize, x: &Rows<R>) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new_1d(UNITS);
-    let units = count.div_ceil(EACH);
-    let count = calculate_cube_count_elemwise(&x.tensor.client, units, dim);
+    let count = calculate_cube_count_elemwise(&x.tensor.client, count, dim);
     (count, dim)
 }
 
@@ -160,23 +175,25 @@ impl Kernel for Pointwise {
         let up = inputs.next();
         let y = Rows::of(row::new(&x.tensor, x.tensor.meta.shape().clone()));
         let up = up.as_ref().unwrap_or(&x);
-        let count = x.rows * x.cols;
+        let size = Rows::vector(&[&x, up, &y]);
+        let count = x.rows * x.cols / size;
         let (cubes, dim) = launch(count, &x);
-        // SAFETY: the kernel stays below `count`, and all of these have so many elements.
+        // SAFETY: the kernel stays below `count`, and all of these have so many vectors.
         unsafe {
             forward::launch_unchecked::<R>(
                 &x.tensor.client,
                 cubes,
                 dim,
                 Rows::address(&[&x, up, &y]),
+                size,
                 x.arg(),
                 up.arg(),
                 y.arg(),
                 count,
-                x.cols,
-                x.pitch,
-                up.pitch,
-                y.pitch,
+                x.cols / size,
+                x.pitch / size,
+                up.pitch / size,
+                y.pitch / size,
                 self,
             );
         }
@@ -201,9 +218,10 @@ fn gradients<R: CubeRuntime>(
     let dx = new();
     let dup = up.map(|_| new());
     let up = up.unwrap_or(x);
-    let count = x.rows * x.cols;
+    let size = Rows::vector(&[x, up, dy, &dx]);
+    let count = x.rows * x.cols / size;
     let (cubes, dim) = launch(count, x);
-    // SAFETY: the kernel stays below `count`, and all of these have so many elements; dx and dup, of one
+    // SAFETY: the kernel stays below `count`, and all of these have so many vectors; dx and dup, of one
     // shape, are laid out alike.
     unsafe {
         backward::launch_unchecked::<R>(
@@ -211,17 +229,18 @@ fn gradients<R: CubeRuntime>(
             cubes,
             dim,
             Rows::address(&[x, up, dy, &dx]),
+            size,
             x.arg(),
             up.arg(),
             dy.arg(),
             dx.arg(),
             dup.as_ref().unwrap_or(&dx).arg(),
             count,
-            x.cols,
-            x.pitch,
-            up.pitch,
-            dy.pitch,
-            dx.pitch,
+            x.cols / size,
+            x.pitch / size,
+            up.pitch / size,
+            dy.pitch / size,
+            dx.pitch / size,
             function,
             dy.tensor.dtype.into(),
             dtype.into(),

@@ -6,7 +6,8 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{self, Rows, Team, max_of_units, row_of, sum_of_units, unit_of},
+    row::{self, Rows},
+    team::{Team, max_of_units, row_of, sum_of_units, unit_of},
 };
 
 /// What attention does to its scores [batch, heads, tokens, keys].

@@ -5,8 +5,9 @@ use cubecl::prelude::*;
 
 use super::{
     Kernel,
-    row::{Rows, Team, packed, place, sum_of_units},
+    row::{Rows, packed, place},
     several,
+    team::{Team, sum_of_units},
 };
 
 /// Cubes for a tensor.
@@ -20,10 +21,10 @@ const WORTH: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct SquareSum;
 
-/// Each tensor has the cubes from the end of the last to its own.
+/// Each tensor has the cubes from the end of the last to its own. Counts, columns and pitches are in vectors.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn squares(
-    x: &Sequence<Array<f32>>,
+fn squares<N: Size>(
+    x: &Sequence<Array<Vector<f32, N>>>,
     sums: &mut Array<f32>,
     counts: &Sequence<usize>,
     cols: &Sequence<usize>,
@@ -46,8 +47,11 @@ fn squares(
             let (cols, pitch) = (*cols.index(tensor), *pitches.index(tensor));
             let mut index = (CUBE_POS - first) * width + UNIT_POS as usize;
             while index < count {
-                let value = x[place(index, cols, pitch)];
-                sum += value * value;
+                let values = x[place(index, cols, pitch)];
+                #[unroll]
+                for lane in 0..N::value() {
+                    sum += values[lane] * values[lane];
+                }
                 index += (end - first) * width;
             }
         }
@@ -85,6 +89,7 @@ impl Kernel for SquareSum {
                 false => Rows::address(&inputs.iter().collect::<Vec<_>>()),
                 true => AddressType::U64,
             };
+            let size = Rows::vector(&inputs.iter().collect::<Vec<_>>());
             // SAFETY: the kernel stays within the tensors, and each cube has a place of its own.
             unsafe {
                 squares::launch_unchecked::<R>(
@@ -92,11 +97,12 @@ impl Kernel for SquareSum {
                     CubeCount::Static(end as u32, 1, 1),
                     team.dim(),
                     address,
+                    size,
                     inputs.iter().map(Rows::arg).collect(),
                     sums.clone().into_array_arg(),
-                    inputs.iter().map(count).collect(),
-                    inputs.iter().map(|x| x.cols).collect(),
-                    inputs.iter().map(|x| x.pitch).collect(),
+                    inputs.iter().map(|x| count(x) / size).collect(),
+                    inputs.iter().map(|x| x.cols / size).collect(),
+                    inputs.iter().map(|x| x.pitch / size).collect(),
                     ends.into_iter().collect(),
                     first,
                     tensors,

@@ -11,7 +11,7 @@ use crate::{
     dims::Dims,
     gpu,
     params::Quantized,
-    tape::{again, autocast, record_again},
+    tape::{Backward, again, autocast, record_again},
     value::{Value, guard},
 };
 
@@ -64,7 +64,7 @@ impl Tensor {
         let (a, b) = (narrower(self, reduced)?, narrower(other, reduced)?);
         let out = product(&a, false, &b, b_turned, None, self.dtype())?;
         let shapes = (self.dims(), other.dims());
-        let dtype = self.dtype();
+        let wide = self.dtype();
         let out = record_again(
             "matmul",
             out,
@@ -74,17 +74,19 @@ impl Tensor {
                 let (a, b) = (&context.saved[0], &context.saved[1]);
                 let g = narrower(&context.grad, reduced)?;
                 // What is still to be summed is not rounded before.
-                let (for_x, for_y) = match a.shape()[..a.rank() - 2] == b.shape()[..b.rank() - 2] {
-                    true => (context.taken(0), context.taken(1)),
-                    false => (dtype, dtype),
+                let lead = |x: &Tensor| x.dims().without(x.rank() - 1).without(x.rank() - 2);
+                let whole = [lead(a) == lead(&g), b.rank() == 2 || lead(b) == lead(&g)];
+                let dtype = |index: usize| match whole[index] {
+                    true => given_in(&context, index, &g, wide),
+                    false => wide,
                 };
                 let for_b = |a: &Tensor, g: &Tensor| match b_turned {
-                    true => product(g, true, a, false, None, for_y),
-                    false => product(a, true, g, false, None, for_y),
+                    true => product(g, true, a, false, None, dtype(1)),
+                    false => product(a, true, g, false, None, dtype(1)),
                 };
                 Ok(vec![
                     context.when(0, || {
-                        let for_a = product(&g, false, b, !b_turned, None, for_x)?;
+                        let for_a = product(&g, false, b, !b_turned, None, dtype(0))?;
                         sum_to(&for_a, &shapes.0)
                     })?,
                     context.when(1, || {
@@ -174,12 +176,12 @@ impl Tensor {
         let shape = self.dims().replaced(self.rank() - 1, outputs);
         let flat = product(&matrix(&x)?, false, &w, !in_out, bias, self.dtype())?;
         let out = reshaped(&flat, shape)?;
-        let full = self.dims();
-        let backward = move |context: crate::tape::Backward<'_>| {
+        let (full, wide) = (self.dims(), self.dtype());
+        let backward = move |context: Backward<'_>| {
             let (x, w) = (&context.saved[0], &context.saved[1]);
             let given = matrix(&context.grad)?;
             let g = narrower(&given, reduced)?;
-            let (for_x, for_w) = (context.taken(0), context.taken(1));
+            let [for_x, for_w] = [0, 1].map(|index| given_in(&context, index, &g, wide));
             Ok(vec![
                 context.when(0, || {
                     reshaped(&product(&g, false, w, in_out, None, for_x)?, full)
@@ -201,6 +203,15 @@ impl Tensor {
             || again(&[], move |x, _| x[0].line(&x[1], in_out, x.get(2), reduced)),
         )?;
         Ok(out.takes_gradient_in(reduced))
+    }
+}
+
+/// The type in which the gradient of an operand is given: the one in which it is used if the product's operands
+/// are of it too (no library gives halves of float32), else the `wide` one.
+fn given_in(context: &Backward<'_>, index: usize, operand: &Tensor, wide: DType) -> DType {
+    match context.taken(index) == operand.dtype() {
+        true => operand.dtype(),
+        false => wide,
     }
 }
 
@@ -234,7 +245,7 @@ impl Tensor {
         let out = reshaped(&out, self.dims().replaced(self.rank() - 1, outputs))?;
         let (full, weight) = (self.dims(), weight.clone());
         let kept = weight.clone();
-        let backward = move |context: crate::tape::Backward<'_>| {
+        let backward = move |context: Backward<'_>| {
             let g = matrix(&context.grad)?;
             let back = || {
                 let dense = weight.dense()?;

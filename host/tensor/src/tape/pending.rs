@@ -41,7 +41,7 @@ impl Pending {
             return Ok(());
         }
         self.whole = Some(match self.whole.take() {
-            Some(sum) => sum.cast(dtype)?.accumulate(gradient.cast(dtype)?)?,
+            Some(sum) => in_type(sum, dtype)?.accumulate(in_type(gradient, dtype)?)?,
             None => gradient,
         });
         Ok(())
@@ -65,6 +65,14 @@ impl Pending {
             self.add(whole, None, dtype)?;
         }
         Ok(self.whole)
+    }
+}
+
+/// The value itself where it is of that type, so that its memory may be reused.
+fn in_type(x: Tensor, dtype: DType) -> Result<Tensor, TensorError> {
+    match x.dtype() == dtype {
+        true => Ok(x),
+        false => x.cast(dtype),
     }
 }
 

@@ -352,3 +352,18 @@ fn gradients_come_in_the_type_in_which_they_are_used() {
     };
     assert_eq!(run(&overlapping), (DType::F32, vec![2.0, 3.0, 1.0, 0.0]));
 }
+
+#[test]
+fn gradients_are_added_up_where_the_first_is() {
+    let first = vector(&[1.0; 100]);
+    let (memory, _) = first.storage();
+    let shape = first.dims();
+    let mut pending = pending::Pending::of(first);
+    for _ in 0..2 {
+        let next = vector(&[2.0; 100]);
+        pending.add(next, None, DType::F32).unwrap();
+    }
+    let sum = pending.finish(&shape, DType::F32).unwrap().unwrap();
+    assert_eq!(sum.storage().0, memory);
+    assert_eq!(sum.to_f32_vec().unwrap(), [5.0; 100]);
+}

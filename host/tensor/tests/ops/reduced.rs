@@ -1,5 +1,5 @@
-//! Gradients under autocast: what computes one for a product may round it to the product's type itself. That
-//! is what the product would have done, to the bit.
+//! Gradients under autocast: what computes one for a product may round it to the product's type itself. Where
+//! nothing else uses the product's result, that is what the product would have done, to the bit.
 
 use tenon_tensor::{
     DType, Device, Reduction, Tape, Tensor,
