@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use support::{Place, place, spec};
 use tenon_tensor::{Device, params::SafetensorsFile};
 use tenon_track::Run;
-use tenon_train::{ADAPTER, LoraSpec, PreferenceSpec, QuantizationSpec, TrainSpec, WEIGHTS};
+use tenon_train::{
+    ADAPTER, LoraSpec, Precision, PreferenceSpec, QuantizationSpec, TrainSpec, WEIGHTS,
+};
 
 /// Place with a model that knows the alphabet, and a dataset of it backwards.
 fn taught() -> (Place, Run) {
@@ -333,10 +335,16 @@ fn preferences_are_measured_against_the_model_before_its_first_step() {
         quantize: Some(QuantizationSpec::Nf4),
         ..LoraSpec::default()
     };
-    for lora in [None, Some(LoraSpec::default()), Some(quantized)] {
+    let cases = [
+        (None, Precision::Float32),
+        (Some(LoraSpec::default()), Precision::Bfloat16),
+        (Some(quantized), Precision::Float32),
+    ];
+    for (lora, precision) in cases {
         let spec = |steps| TrainSpec {
             lora: lora.clone(),
             preference: Some(PreferenceSpec::default()),
+            precision,
             dataset: "pairs".into(),
             learning_rate: 1e-3,
             eval_every: None,

@@ -12,7 +12,7 @@ use tenon_plugin::{
     recipe::{Generation, Layout},
 };
 use tenon_tensor::{
-    DType, Reduction, Tensor,
+    DType, Reduction, Tape, Tensor,
     nn::{Pass, Scope, Stage},
 };
 
@@ -38,7 +38,8 @@ struct Likelihood {
 }
 
 impl Preference {
-    /// Asks the reference, which is the model that the training starts from, about every row.
+    /// Asks the reference, which is the model that the training starts from, about every row. With `reduced`,
+    /// products are in that type, as in the steps of a training that has it.
     ///
     /// # Errors
     /// A recipe that has no labels; what the recipe answers; a job that was stopped.
@@ -46,6 +47,7 @@ impl Preference {
         spec: &PreferenceSpec,
         recipe: &str,
         reference: &mut Model,
+        reduced: Option<DType>,
         rows: &Loader,
         job: &Job,
     ) -> Result<Self> {
@@ -56,7 +58,14 @@ impl Preference {
             let batch = batch?;
             let pass = Pass::new(Stage::Evaluate, batch.infos.clone(), 0, reference.device())?;
             let inputs = tensors(&batch, reference.device())?;
-            let scope = Scope::root(reference.params(), None);
+            let tape = reduced.map(|dtype| {
+                let tape = Tape::new();
+                tape.autocast(Some(dtype));
+                // There will be no backward pass: as little as possible is kept for it.
+                tape.recompute(true);
+                tape
+            });
+            let scope = Scope::root(reference.params(), tape.as_ref());
             let outputs = reference
                 .recipe_mut()
                 .forward(&scope, &pass, inputs.clone())?;

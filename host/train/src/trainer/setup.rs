@@ -11,7 +11,7 @@ use tenon_data::{
 use tenon_model::Model;
 use tenon_plugin::{Grants, LogLevel, Signature, TokenizerSource, recipe::Layout};
 use tenon_tensor::{
-    Tensor,
+    DType, Tensor,
     optim::Optimizer,
     params::{OnMissing, Params},
 };
@@ -116,7 +116,8 @@ impl<'j> Trainer<'j> {
             ("train_tokens", json!(rows.tokens())),
         ];
         let mut loader = Loader::new(rows, options.clone())?;
-        let preference = reference(job, plan, &mut model, &loader)?;
+        let reduced = plan.spec.precision.reduced();
+        let preference = reference(job, plan, &mut model, reduced, &loader)?;
         let eval = match &plan.eval {
             Some(split) => {
                 let rows = encode(split, plan.spec.eval_rows)?;
@@ -128,7 +129,8 @@ impl<'j> Trainer<'j> {
                     ..options
                 };
                 let loader = Loader::new(rows, options)?;
-                let preference = reference(job, plan, &mut model, &loader)?;
+                // Evaluations are in float32.
+                let preference = reference(job, plan, &mut model, None, &loader)?;
                 Some(EvalSet::new(loader, preference, split.reference()))
             }
             None => None,
@@ -284,6 +286,7 @@ fn reference(
     job: &Job,
     plan: &TrainPlan,
     model: &mut Model,
+    reduced: Option<DType>,
     rows: &Loader,
 ) -> Result<Option<Preference>> {
     let Some(spec) = &plan.spec.preference else {
@@ -297,7 +300,7 @@ fn reference(
         ..rows.options().clone()
     };
     let all = Loader::new(rows.rows().clone(), options)?;
-    Preference::new(spec, &plan.recipe.name, model, &all, job).map(Some)
+    Preference::new(spec, &plan.recipe.name, model, reduced, &all, job).map(Some)
 }
 
 /// How many numbers are trained. Refuses patterns that choose nothing, and a model of which nothing is
