@@ -22,16 +22,6 @@ pub struct Dropout {
     pub dtype: DType,
 }
 
-/// The upper half of a product.
-#[cube]
-fn upper(a: u32, b: u32) -> u32 {
-    let (a_low, a_high) = (a & 0xFFFF, a >> 16);
-    let (b_low, b_high) = (b & 0xFFFF, b >> 16);
-    let first = a_high * b_low + ((a_low * b_low) >> 16);
-    let second = a_low * b_high + (first & 0xFFFF);
-    a_high * b_high + (first >> 16) + (second >> 16)
-}
-
 /// The random number of an index in [0, 1), a multiple of 2⁻²⁴.
 #[cube]
 fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
@@ -43,7 +33,7 @@ fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
     if low < product {
         carry = 1u32;
     }
-    let mut high = upper(count, 0x7F4A_7C15u32) + count * 0x9E37_79B9u32 + key_high + carry;
+    let mut high = count.mul_hi(0x7F4A_7C15u32) + count * 0x9E37_79B9u32 + key_high + carry;
     if count == 0 {
         // 2³² · γ
         high += 0x7F4A_7C15u32;
@@ -52,11 +42,11 @@ fn uniform(index: u32, key_low: u32, key_high: u32) -> f32 {
     let a_low = low ^ ((low >> 30) | (high << 2));
     let a_high = high ^ (high >> 30);
     let b_low = a_low * 0x1CE4_E5B9u32;
-    let b_high = upper(a_low, 0x1CE4_E5B9u32) + a_low * 0xBF58_476Du32 + a_high * 0x1CE4_E5B9u32;
+    let b_high = a_low.mul_hi(0x1CE4_E5B9u32) + a_low * 0xBF58_476Du32 + a_high * 0x1CE4_E5B9u32;
     // (z ^ z >> 27) · 0x94D049BB133111EB
     let c_low = b_low ^ ((b_low >> 27) | (b_high << 5));
     let c_high = b_high ^ (b_high >> 27);
-    let d_high = upper(c_low, 0x1331_11EBu32) + c_low * 0x94D0_49BBu32 + c_high * 0x1331_11EBu32;
+    let d_high = c_low.mul_hi(0x1331_11EBu32) + c_low * 0x94D0_49BBu32 + c_high * 0x1331_11EBu32;
     // z ^ z >> 31, of which the uppermost 24 bits count.
     f32::cast_from((d_high ^ (d_high >> 31)) >> 8) * (1.0 / 16_777_216.0)
 }
