@@ -133,6 +133,7 @@ Result cublasLtMatmul(void*, const Product* product, const float* alpha, const v
     bool fits = inner == inner_b && rows == of_out->rows && columns == of_out->columns &&
                 of_a->count == of_out->count && of_b->count == of_out->count;
     if (!fits || (product->epilogue == BIAS && !product->bias)) return INVALID_VALUE;
+    if (getenv("TENON_TEST_CUDA_IDLE")) return SUCCESS;
     if (is_to_fail(rows)) return EXECUTION_FAILED;
     if (*alpha != 1 || *beta != 0 || of_a->kind != of_b->kind) return NOT_SUPPORTED;
     int64_t step_a = turned_a ? 1 : of_a->lead, start_a = turned_a ? of_a->lead : 1;

@@ -35,10 +35,16 @@ void* handle() {
     return reinterpret_cast<void*>(__atomic_add_fetch(&last, 16, __ATOMIC_RELAXED));
 }
 
+/// Whether nothing is computed: what is left of the time is the host's.
+bool is_idle() {
+    static const bool idle = getenv("TENON_TEST_CUDA_IDLE");
+    return idle;
+}
+
 Result allocate(void** out, size_t bytes) {
     if (bytes > DEVICE_BYTES || posix_memalign(out, 512, bytes ? bytes : 1)) return OUT_OF_MEMORY;
     // Not a number in every type of float: what is read before it was written shows.
-    if (bytes <= 64 << 20) memset(*out, 0xff, bytes);
+    if (bytes <= 64 << 20 && !is_idle()) memset(*out, 0xff, bytes);
     return SUCCESS;
 }
 
@@ -181,6 +187,7 @@ Result cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, unsi
                 function->name, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes);
         return INVALID_VALUE;
     }
+    if (is_idle()) return SUCCESS;
     bool done = launch(function->entry, function->name, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z},
                        shared_bytes, arguments);
     return done ? SUCCESS : LAUNCH_FAILED;
