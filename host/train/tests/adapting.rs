@@ -355,6 +355,18 @@ fn preferences_are_measured_against_the_model_before_its_first_step() {
         let (first, last) = (losses[0].1, losses[losses.len() - 1].1);
         assert!((first - 2f64.ln()).abs() < 1e-6, "{lora:?}: {first}");
         assert!(last < 0.6, "{lora:?}: {last}");
+        // Nothing is dropped out, not by adapters either.
+        if let Some(lora) = &lora {
+            let dropping = TrainSpec {
+                lora: Some(LoraSpec {
+                    dropout: 0.5,
+                    ..lora.clone()
+                }),
+                ..spec(200)
+            };
+            let dropping = place.finish(dropping);
+            assert_eq!(support::weights(&dropping), support::weights(&whole));
+        }
         // What was learnt before the stop is not taken for the reference.
         let run = stopped(&place, spec(200));
         place.jobs.resume(&run.id).unwrap();

@@ -10,21 +10,19 @@ use super::{
     team::{Team, row_of, unit_of},
 };
 
-/// Columns that a unit has at a time: reads that wait for memory together.
-const EACH: usize = 4;
-
-/// Takes x [..., cols] of any type of floats; gives it in another. For rows that cannot be read several
-/// elements at a time, as those of a vocabulary of odd size; else Burn's is as fast.
+/// Takes x [..., cols] of any type of floats; gives it in another. For odd rows, as those of a vocabulary, which
+/// Burn reads one element at a time; else its kernel is as fast.
 #[derive(Clone, Copy, Debug)]
 pub struct Convert {
     /// The type of the result.
     pub dtype: DType,
 }
 
+/// Pitches are in vectors here, of which the last of a row may be no longer in it.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn convert<F: Float, G: Float>(
-    x: &Array<F>,
-    y: &mut Array<G>,
+fn convert<F: Float, G: Float, N: Size>(
+    x: &Array<Vector<F, N>>,
+    y: &mut Array<Vector<G, N>>,
     rows: usize,
     cols: usize,
     x_pitch: usize,
@@ -37,17 +35,10 @@ fn convert<F: Float, G: Float>(
     if row >= rows {
         terminate!();
     }
-    let width = comptime!(team.width());
-    let mut first = unit_of(team);
-    while first < cols {
-        #[unroll]
-        for step in 0..EACH {
-            let col = first + step * width;
-            if col < cols {
-                y[row * y_pitch + col] = G::cast_from(x[row * x_pitch + col]);
-            }
-        }
-        first += EACH * width;
+    let mut at = unit_of(team);
+    while at * N::value() < cols {
+        y[row * y_pitch + at] = Vector::cast_from(x[row * x_pitch + at]);
+        at += comptime!(team.width());
     }
 }
 
@@ -56,21 +47,23 @@ impl Kernel for Convert {
         let [x] = exactly(inputs).map(Rows::of);
         let shape = x.tensor.meta.shape().clone();
         let y = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
-        let team = Team::of(&x.tensor.client, x.cols);
+        let size = Rows::vector_over_gaps(&[&x, &y]);
+        let team = Team::of(&x.tensor.client, x.cols, size);
         let (from, to) = (x.tensor.dtype.into(), self.dtype.into());
-        // SAFETY: the kernel stays within `rows` and `cols`, which both have.
+        // SAFETY: vectors of `size` stay within the memory of both; the kernel stays within `rows` and `cols`.
         unsafe {
             convert::launch_unchecked::<R>(
                 &x.tensor.client,
                 team.cubes(x.rows),
                 team.dim(),
                 Rows::address(&[&x, &y]),
+                size,
                 x.arg(),
                 y.arg(),
                 x.rows,
                 x.cols,
-                x.pitch,
-                y.pitch,
+                x.pitch / size,
+                y.pitch / size,
                 team,
                 from,
                 to,

@@ -92,7 +92,7 @@ impl Kernel for CrossEntropy {
         let [x, targets] = exactly(inputs);
         let (x, targets) = (Rows::of(x), into_contiguous(targets));
         let size = Rows::vector_over_gaps(&[&x]);
-        let team = Team::of(&x.tensor.client, x.cols.div_ceil(size));
+        let team = Team::of(&x.tensor.client, x.cols, size);
         let [losses, sums] = [(); 2].map(|()| row::new(&x.tensor, [x.rows].into()));
         let ints = targets.dtype.into();
         // SAFETY: vectors of `size` stay within the memory of x; the kernel stays within `rows` and `cols`, and
@@ -184,7 +184,7 @@ impl Kernel for CrossEntropyBackward {
         let shape = x.tensor.meta.shape().clone();
         let dx = Rows::of(row::of_type(&x.tensor, shape, self.dtype));
         let size = Rows::vector_over_gaps(&[&x, &dx]);
-        let team = Team::of(&x.tensor.client, x.cols.div_ceil(size));
+        let team = Team::of(&x.tensor.client, x.cols, size);
         let ints = targets.dtype.into();
         // SAFETY: vectors of `size` stay within the memory of x and dx; the kernel stays within `rows` and
         // `cols`, which all of these have.

@@ -100,7 +100,7 @@ impl Kernel for Norm {
         let y = Rows::of(row::new(&x.tensor, shape));
         let roots = row::new(&x.tensor, [x.rows].into());
         let means = self.centred.then(|| row::new(&x.tensor, [x.rows].into()));
-        let team = Team::of(&x.tensor.client, x.cols);
+        let team = Team::of(&x.tensor.client, x.cols, 1);
         // SAFETY: the kernel stays within `rows` and `cols`, which all of these have.
         unsafe {
             forward::launch_unchecked::<R>(
@@ -257,7 +257,7 @@ impl Kernel for NormBackward {
         let weight = self.weight.then(&mut next);
         let shape = x.tensor.meta.shape().clone();
         let dx = Rows::of(row::new(&x.tensor, shape));
-        let team = Team::of(&x.tensor.client, x.cols);
+        let team = Team::of(&x.tensor.client, x.cols, 1);
         let client = &x.tensor.client;
         let address = Rows::address(&[&x, &dy, &dx]);
         let means = means.as_ref().unwrap_or(&roots);

@@ -50,29 +50,30 @@ impl<R: CubeRuntime> Rows<R> {
     /// Elements that can be read and written at a time in all of these: the start, the rows and their distances
     /// are multiples of so many.
     pub fn vector(all: &[&Self]) -> usize {
-        Self::vector_of(all, |rows, start, size| {
-            rows.cols.is_multiple_of(size) && start.is_multiple_of(size * rows.tensor.dtype.size())
-        })
+        Self::vector_of(all, |rows, size| rows.cols.is_multiple_of(size))
     }
 
     /// As [`Self::vector`], for a kernel that may touch what is between the end of a row and the start of the
-    /// next: that is in the tensor's memory, and read for nothing. A tensor that is written is a new one.
+    /// next, which is read for nothing. A tensor that is written is a new one, so that nothing is there.
     pub fn vector_over_gaps(all: &[&Self]) -> usize {
-        Self::vector_of(all, |rows, start, size| {
-            // What starts later may end before the end of its last row's last vector.
-            let inside = start == 0 && rows.cols.next_multiple_of(size) <= rows.pitch;
-            inside
-                || rows.cols.is_multiple_of(size)
-                    && start.is_multiple_of(size * rows.tensor.dtype.size())
+        Self::vector_of(all, |rows, size| {
+            let width = rows.cols.next_multiple_of(size);
+            let end = rows.rows.saturating_sub(1) * rows.pitch + width;
+            let bytes = (end * rows.tensor.dtype.size()) as u64;
+            width <= rows.pitch && bytes <= rows.tensor.handle.size_in_used()
         })
     }
 
-    /// The most elements that fit all (by their start in bytes), of which distances are multiples.
-    fn vector_of(all: &[&Self], fits: impl Fn(&Self, usize, usize) -> bool) -> usize {
+    /// The most elements that fit all, of which starts and distances are multiples.
+    fn vector_of(all: &[&Self], fits: impl Fn(&Self, usize) -> bool) -> usize {
         let of = |rows: &Self| {
-            let start = rows.tensor.handle.offset_start.unwrap_or(0) as usize;
-            let fits = |size: &usize| rows.pitch.is_multiple_of(*size) && fits(rows, start, *size);
             let bytes = rows.tensor.dtype.size();
+            let start = rows.tensor.handle.offset_start.unwrap_or(0) as usize;
+            let fits = |size: &usize| {
+                start.is_multiple_of(size * bytes)
+                    && rows.pitch.is_multiple_of(*size)
+                    && fits(rows, *size)
+            };
             let client = &rows.tensor.client;
             client.io_optimized_vector_sizes(bytes).find(fits)
         };

@@ -191,7 +191,7 @@ impl Kernel for Softmax {
         let ranges = ranges.unwrap_or_else(|| x.tensor.clone());
         let ints = ints_of(&ranges, scores.ranges);
         let size = Rows::vector(&[&x, &y]);
-        let team = Team::of(&x.tensor.client, x.cols / size);
+        let team = Team::of(&x.tensor.client, x.cols, size);
         let strides = scores.bias.unwrap_or([0; 4]);
         // SAFETY: vectors of `size` make up rows and their distances; the kernel stays within `rows` and `cols`, within the bias by its strides, and the ranges,
         // one for each batch and token, within `cols`.
@@ -326,7 +326,7 @@ impl Kernel for SoftmaxBackward {
         let dx = Rows::of(row::alike(&y.tensor));
         let floats = y.tensor.dtype.into();
         let size = Rows::vector(&[&y, &dy, &dx]);
-        let team = Team::of(&y.tensor.client, y.cols / size);
+        let team = Team::of(&y.tensor.client, y.cols, size);
         // SAFETY: vectors of `size` make up rows and their distances; the kernel stays within `rows` and
         // `cols`, which all of these have.
         unsafe {

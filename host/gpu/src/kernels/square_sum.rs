@@ -1,5 +1,7 @@
 //! The sum of the squares of many tensors.
 
+use std::cmp::Reverse;
+
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
@@ -66,6 +68,8 @@ fn squares<N: Size>(
 impl Kernel for SquareSum {
     fn launch<R: CubeRuntime>(self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let mut inputs: Vec<Rows<R>> = inputs.into_iter().map(Rows::of).collect();
+        // So that what has to be read one by one does not make others be.
+        inputs.sort_by_key(|x| Reverse(Rows::vector(&[x])));
         let count = |x: &Rows<R>| x.rows * x.cols;
         let cubes = |x: &Rows<R>| count(x).div_ceil(WORTH).clamp(1, CUBES);
         let total = inputs.iter().map(cubes).sum::<usize>();

@@ -20,8 +20,8 @@ pub(super) struct Team {
 impl Team {
     const CUBE: u32 = 256;
 
-    /// For rows of so many columns.
-    pub fn of<R: CubeRuntime>(client: &ComputeClient<R>, cols: usize) -> Self {
+    /// For rows of so many columns, of which each unit has `size` at a time.
+    pub fn of<R: CubeRuntime>(client: &ComputeClient<R>, cols: usize, size: usize) -> Self {
         let plane = plane(client);
         if plane > 1 && cols <= 64 * plane as usize {
             return Self {
@@ -30,7 +30,7 @@ impl Team {
                 alone: true,
             };
         }
-        let cube = (cols.next_power_of_two() as u32).clamp(32, Self::CUBE);
+        let cube = (cols.div_ceil(size).next_power_of_two() as u32).clamp(32, Self::CUBE);
         Self {
             cube,
             plane: if cube.is_multiple_of(plane) { plane } else { 1 },

@@ -73,6 +73,8 @@ struct Shared {
     /// Whether the layers' outputs are looked at, and what was seen of them.
     watching: AtomicBool,
     seen: Mutex<Vec<Activation>>,
+    /// Whether the pass is none of training, whatever is tracked.
+    evaluating: AtomicBool,
 }
 
 /// What a layer gave, in two numbers; tensors, so that nothing waits for the device.
@@ -114,6 +116,7 @@ impl Scope {
                 draws: AtomicU64::new(0),
                 watching: AtomicBool::new(false),
                 seen: Mutex::default(),
+                evaluating: AtomicBool::new(false),
             }),
             prefix: String::new(),
         }
@@ -157,9 +160,17 @@ impl Scope {
         Ok(y)
     }
 
+    /// From now on parameters may be tracked, but nothing else is as in training: adapters drop nothing out,
+    /// statistics are not those of the batch, and buffers stay.
+    #[must_use]
+    pub fn evaluating(self) -> Self {
+        self.shared.evaluating.store(true, Ordering::Relaxed);
+        self
+    }
+
     /// Whether this is a scope of a training pass.
     pub fn is_training(&self) -> bool {
-        self.shared.tape.is_some()
+        self.shared.tape.is_some() && !self.shared.evaluating.load(Ordering::Relaxed)
     }
 
     pub(super) fn full(&self, name: &str) -> String {

@@ -65,7 +65,7 @@ impl Preference {
                 tape.recompute(true);
                 tape
             });
-            let scope = Scope::root(reference.params(), tape.as_ref());
+            let scope = Scope::root(reference.params(), tape.as_ref()).evaluating();
             let outputs = reference
                 .recipe_mut()
                 .forward(&scope, &pass, inputs.clone())?;

@@ -306,14 +306,14 @@ impl Learner {
             Some(tape),
             rng::derive_str(key, "layers"),
         );
+        // Likelihoods are compared with those of the reference, in which nothing is dropped.
+        let (scope, stage) = match self.preference {
+            Some(_) => (scope.evaluating(), Stage::Evaluate),
+            None => (scope, Stage::Train),
+        };
         if watch {
             scope.watch();
         }
-        // Likelihoods are compared with those of the reference, in which nothing is dropped.
-        let stage = match self.preference {
-            Some(_) => Stage::Evaluate,
-            None => Stage::Train,
-        };
         let pass = Pass::new(stage, batch.infos.clone(), key, &device)?;
         let inputs = tensors(batch, &device)?;
         let recipe = self.model.recipe_mut();
