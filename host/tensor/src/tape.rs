@@ -274,7 +274,8 @@ fn closed(what: &str) -> TensorError {
 ///
 /// `saved` names what the backward needs, given the output; the tape keeps and counts these. `run`
 /// gets them back with the output's gradient and gives the gradients of the parents in their order,
-/// each of its parent's shape, and of its type or the one in which that takes it. It should capture no tensors of its own: they would not be
+/// each of its parent's shape, and of its type or the one in which that takes it. It should capture
+/// no tensors of its own: they would not be
 /// counted.
 ///
 /// # Errors
